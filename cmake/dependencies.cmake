@@ -1,0 +1,27 @@
+# Everything from Debian (docs/dependencies.md says why each). Archives are preferred over shared objects, so
+# that the one binary runs on another Linux too (architecture, decision 1).
+set(CMAKE_FIND_LIBRARY_SUFFIXES .a .so)
+find_package(Threads REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 REQUIRED)
+
+# pkg-config would name -lxxhash and the linker would take the shared object: name the archive instead.
+function(lathe_archive target library header)
+  find_library(${target}_LIB NAMES ${library} REQUIRED)
+  find_path(${target}_INCLUDE ${header} REQUIRED)
+  add_library(${target} INTERFACE)
+  target_link_libraries(${target} INTERFACE ${${target}_LIB})
+  target_include_directories(${target} SYSTEM INTERFACE ${${target}_INCLUDE})
+endfunction()
+
+lathe_archive(lathe_xxhash xxhash xxhash.h)
+lathe_archive(lathe_pcre2 pcre2-8 pcre2.h)
+lathe_archive(lathe_utf8proc utf8proc utf8proc.h)
+target_compile_definitions(lathe_utf8proc INTERFACE UTF8PROC_STATIC)
+
+if(LATHE_TESTS)
+  find_package(GTest REQUIRED)
+  add_library(lathe_testing INTERFACE)
+  target_link_libraries(lathe_testing INTERFACE GTest::gmock GTest::gtest_main)
+  target_compile_definitions(lathe_testing INTERFACE LATHE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+endif()

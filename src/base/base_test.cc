@@ -1,0 +1,98 @@
+// Tests of src/base: values at the edges, faults with their words.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "base/bf16.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/rng.h"
+
+namespace lathe {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Bf16, RoundsToNearestEvenAndKeepsNan) {
+  EXPECT_EQ(ToFloat(ToBf16(1.0f)), 1.0f);
+  EXPECT_EQ(ToBf16(1.00390625f).bits, ToBf16(1.0f).bits);        // halfway, to even
+  EXPECT_EQ(ToBf16(1.01171875f).bits, ToBf16(1.015625f).bits);   // halfway, to even (up)
+  EXPECT_TRUE(std::isnan(ToFloat(ToBf16(NAN))));
+  EXPECT_TRUE(std::isinf(ToFloat(ToBf16(3.4e38f))));
+}
+
+TEST(Half, ConvertsAllFiniteValuesByDefinition) {
+  for (uint32_t h = 0; h < 0x10000u; ++h) {
+    const int exponent = (h >> 10) & 0x1f;
+    if (exponent == 31) continue;
+    const double mantissa = (h & 0x3ff) / 1024.0;
+    double want = exponent == 0 ? std::ldexp(mantissa, -14) : std::ldexp(1 + mantissa, exponent - 15);
+    if (h & 0x8000) want = -want;
+    ASSERT_EQ(HalfToFloat(static_cast<uint16_t>(h)), static_cast<float>(want)) << h;
+  }
+}
+
+TEST(Json, RefusesWhatIsNotCleanJson) {
+  EXPECT_THAT(ParseJson("{\"a\":1,\"a\":2}", "f").status().message(), HasSubstr("'a' appears twice"));
+  EXPECT_THAT(ParseJson("{\"a\":", "f").status().message(), HasSubstr("f: not valid JSON at byte"));
+  EXPECT_THAT(ParseJson(std::string(100, '['), "f").status().message(), HasSubstr("deeper than 64"));
+  EXPECT_THAT(ParseJson("{} x", "f").status().message(), HasSubstr("not valid JSON"));
+  EXPECT_TRUE(ParseJson("{\"a\":\"]]]]\\\"[[\"}", "f", {.max_depth = 1}).ok());
+}
+
+TEST(Json, TypedLookupsNameTheKeyAndWhatWasFound) {
+  const Json j = *ParseJson(R"({"i":3,"f":1.5,"big":18446744073709551615,"s":"x","n":null})", "f");
+  EXPECT_EQ(*JsonInt(j, "i", "f"), 3);
+  EXPECT_THAT(JsonInt(j, "f", "f").status().message(), HasSubstr("key 'f' must be an integer, found 1.5"));
+  EXPECT_FALSE(JsonInt(j, "big", "f").ok());
+  EXPECT_THAT(JsonInt(j, "none", "f").status().message(), HasSubstr("'none' is missing"));
+  EXPECT_EQ(*JsonIntOr(j, "n", 7, "f"), 7);
+  EXPECT_FALSE(JsonBoolOr(j, "s", false, "f").ok());
+}
+
+TEST(File, AtomicFileLeavesNothingUnlessCommitted) {
+  const std::string dir = ::testing::TempDir() + "/lathe_base_file";
+  std::filesystem::remove_all(dir);
+  ASSERT_TRUE(MakeDirs(dir + "/a/b").ok());
+  const std::string path = dir + "/a/b/out";
+  {
+    auto file = AtomicFile::Create(path);
+    ASSERT_TRUE(file.ok());
+    ASSERT_TRUE(file->Append("half").ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(dir + "/a/b"));
+  ASSERT_TRUE(WriteFileAtomic(path, "whole").ok());
+  EXPECT_EQ(*ReadFile(path), "whole");
+  EXPECT_EQ(ReadFile(path, 3).status().code(), StatusCode::kCorrupt);
+  EXPECT_EQ(ReadFile(dir + "/no").status().code(), StatusCode::kNotFound);
+  EXPECT_THAT(ReadFile(dir).status().message(), HasSubstr("is a directory"));
+  EXPECT_EQ(MappedFile::Open(path)->size(), 5u);
+}
+
+
+TEST(Hash, KnownValueAndIncrementalEqualsWhole) {
+  const std::string text = "lathe compiles a model for one machine";
+  Hasher whole, parts;
+  whole.Update(text);
+  parts.Update(text.substr(0, 7));
+  parts.Update(text.substr(7));
+  EXPECT_EQ(whole.Hex(), parts.Hex());
+  EXPECT_EQ(whole.Hex().size(), 32u);
+  EXPECT_NE(Hash64(std::as_bytes(std::span(text))), Hash64(std::as_bytes(std::span(text)), 1));
+}
+
+TEST(Rng, IsReproducibleAndUniformEnough) {
+  Rng a(7), b(7);
+  double sum = 0;
+  for (int i = 0; i < 10000; ++i) {
+    ASSERT_EQ(a.Next(), b.Next());
+    sum += CounterUniform(3, static_cast<uint64_t>(i));
+  }
+  EXPECT_NEAR(sum / 10000, 0.5, 0.015);
+}
+
+}  // namespace
+}  // namespace lathe
