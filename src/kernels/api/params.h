@@ -110,8 +110,9 @@ struct RopeAppendParams {
 // Causal attention of q rows over the paged keys 0..position (or the last `window`).
 // Contract: keys are taken in absolute blocks of kAttnBlock (block b = keys [b*kAttnBlock, (b+1)*kAttnBlock)).
 // Within a block: scores (d ascending as in GemmParams), block maximum over the visible keys, p = exp(s - max),
-// sum and p*V accumulated in f32 in ascending key order from zero; blocks are merged in ascending order into
-// (m, l, o) by MergeSoftmax. So a row's result does not depend on chunking, batch or split.
+// p*V accumulated in f32 in ascending key order from zero, the sum of p in 16 partial sums (by key % 16) added
+// in one fixed tree; blocks are merged in ascending order into (m, l, o) by MergeSoftmax. So a row's result
+// does not depend on chunking, batch or split.
 inline constexpr int kAttnBlock = 256;
 
 struct AttentionParams {
@@ -125,6 +126,13 @@ struct AttentionParams {
   int window = 0;                      // 0: all; else keys with position > p - window
   void* y = nullptr;                   // (n_tokens, n_heads, head_dim) y_type
   DType y_type = DType::kF32;
+  // Shared by all workers: partial results when one long sequence is split over threads by key blocks.
+  // Zeroed once when it is allocated, 64-byte aligned; null or too small: no split (slower, same bits).
+  void* workspace = nullptr;
+  int64_t workspace_bytes = 0;
 };
+
+// Workspace with which `count` threads split sequences of up to max_positions keys (at most 32 MiB is asked for).
+int64_t AttentionWorkspaceBytes(int count, int n_heads, int head_dim, int max_positions);
 
 }  // namespace lathe

@@ -45,4 +45,12 @@ struct SampleRow {
   const uint32_t* mask = nullptr;      // (ceil(vocab / 32)) bit set = allowed; nullptr: all
 };
 
+// What sampling one row gives. n_top entries of the top array are filled.
+struct SampleResult {
+  int32_t id = -1;                     // -1: every token is forbidden by mask and biases, or !finite
+  float logprob = 0;                   // of `id` under the raw distribution, when asked for
+  bool finite = true;                  // false: a raw logit was NaN or infinite
+  int32_t n_top = 0;
+};
+
 }  // namespace lathe
