@@ -18,8 +18,8 @@ using ::testing::HasSubstr;
 
 TEST(Bf16, RoundsToNearestEvenAndKeepsNan) {
   EXPECT_EQ(ToFloat(ToBf16(1.0f)), 1.0f);
-  EXPECT_EQ(ToBf16(1.00390625f).bits, ToBf16(1.0f).bits);        // halfway, to even
-  EXPECT_EQ(ToBf16(1.01171875f).bits, ToBf16(1.015625f).bits);   // halfway, to even (up)
+  EXPECT_EQ(ToBf16(1.00390625f).bits, ToBf16(1.0f).bits);       // halfway, to even
+  EXPECT_EQ(ToBf16(1.01171875f).bits, ToBf16(1.015625f).bits);  // halfway, to even (up)
   EXPECT_TRUE(std::isnan(ToFloat(ToBf16(NAN))));
   EXPECT_TRUE(std::isinf(ToFloat(ToBf16(3.4e38f))));
 }
@@ -72,6 +72,10 @@ TEST(File, AtomicFileLeavesNothingUnlessCommitted) {
   EXPECT_EQ(MappedFile::Open(path)->size(), 5u);
 }
 
+TEST(File, ReadsFilesThatDoNotKnowTheirSize) {
+  EXPECT_THAT(*ReadFile("/proc/self/status"), HasSubstr("VmRSS"));
+  EXPECT_EQ(ReadFile("/proc/self/status", 10).status().code(), StatusCode::kCorrupt);
+}
 
 TEST(Hash, KnownValueAndIncrementalEqualsWhole) {
   const std::string text = "lathe compiles a model for one machine";

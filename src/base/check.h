@@ -24,19 +24,19 @@ template <typename A, typename B>
 
 }  // namespace lathe::internal
 
-#define LATHE_CHECK(condition)                                                           \
-  do {                                                                                   \
-    if (!(condition)) [[unlikely]]                                                       \
-      ::lathe::internal::CheckFailed(__FILE__, __LINE__, "check failed: " #condition);   \
+#define LATHE_CHECK(condition)                                                         \
+  do {                                                                                 \
+    if (!(condition)) [[unlikely]]                                                     \
+      ::lathe::internal::CheckFailed(__FILE__, __LINE__, "check failed: " #condition); \
   } while (false)
 
-#define LATHE_CHECK_OP_(a, op, b)                                                              \
-  do {                                                                                         \
-    const auto& check_a_ = (a);                                                                \
-    const auto& check_b_ = (b);                                                                \
-    if (!(check_a_ op check_b_)) [[unlikely]]                                                  \
-      ::lathe::internal::CheckOpFailed(__FILE__, __LINE__, "check failed: " #a " " #op " " #b, \
-                                       check_a_, check_b_);                                    \
+#define LATHE_CHECK_OP_(a, op, b)                                                                        \
+  do {                                                                                                   \
+    const auto& check_a_ = (a);                                                                          \
+    const auto& check_b_ = (b);                                                                          \
+    if (!(check_a_ op check_b_)) [[unlikely]]                                                            \
+      ::lathe::internal::CheckOpFailed(__FILE__, __LINE__, "check failed: " #a " " #op " " #b, check_a_, \
+                                       check_b_);                                                        \
   } while (false)
 
 #define LATHE_CHECK_EQ(a, b) LATHE_CHECK_OP_(a, ==, b)

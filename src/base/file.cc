@@ -47,14 +47,19 @@ Expected<std::string> ReadFile(const std::string& path, size_t max_bytes) {
   if (size > max_bytes)
     return Error(StatusCode::kCorrupt, "'%s' has %llu bytes, at most %zu are accepted here", path.c_str(),
                  static_cast<unsigned long long>(size), max_bytes);
-  std::string out(size, '\0');
+  // Files of /proc and /sys say they are empty or a page long: read to the end, whatever the size was.
+  std::string out(size + 1, '\0');
   size_t done = 0;
-  while (done < out.size()) {
+  while (true) {
+    if (done == out.size()) out.resize(out.size() * 2 + 4096);
     const ssize_t n = ::read(file.fd, out.data() + done, out.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return Errno("read", path);
     if (n == 0) break;
     done += static_cast<size_t>(n);
+    if (done > max_bytes)
+      return Error(StatusCode::kCorrupt, "'%s' grew past %zu bytes while it was read", path.c_str(),
+                   max_bytes);
   }
   out.resize(done);
   return out;
@@ -167,9 +172,11 @@ Status AtomicFile::WriteAt(uint64_t offset, std::span<const std::byte> bytes) {
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
       const int error = n < 0 ? errno : ENOSPC;
-      return Error(StatusCode::kIo, "cannot write %zu bytes at offset %llu of '%s': %s; free some space or "
-                   "choose another output with -o", bytes.size() - done,
-                   static_cast<unsigned long long>(offset + done), path_.c_str(), std::strerror(error));
+      return Error(StatusCode::kIo,
+                   "cannot write %zu bytes at offset %llu of '%s': %s; free some space or "
+                   "choose another output with -o",
+                   bytes.size() - done, static_cast<unsigned long long>(offset + done), path_.c_str(),
+                   std::strerror(error));
     }
     done += static_cast<size_t>(n);
   }

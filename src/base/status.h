@@ -19,10 +19,10 @@ namespace lathe {
 #define LATHE_CONCAT_(a, b) LATHE_CONCAT_INNER_(a, b)
 
 // Returns from the enclosing function when `expr` (a Status) is not ok.
-#define LATHE_RETURN_IF_ERROR(expr)                      \
-  do {                                                   \
-    ::lathe::Status status_macro_ = (expr);              \
-    if (!status_macro_.ok()) return status_macro_;       \
+#define LATHE_RETURN_IF_ERROR(expr)                \
+  do {                                             \
+    ::lathe::Status status_macro_ = (expr);        \
+    if (!status_macro_.ok()) return status_macro_; \
   } while (false)
 
 // LATHE_ASSIGN_OR_RETURN(auto x, F()): x = value of the Expected, or returns its Status.

@@ -258,15 +258,19 @@ class OpVerifier {
         break;
       case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4); break;
       case PlanOpKind::kAllGather:
-        Buffer(op_.in, "in", 4);
+        if (op_.weight < 0 || static_cast<size_t>(op_.weight) >= plan_.weights.size()) {
+          Fail("'weight' names no weight");
+          break;
+        }
+        Buffer(op_.in, "in", plan_.weights[static_cast<size_t>(op_.weight)].N * 4);
         Buffer(op_.out, "out", int64_t{plan_.vocab} * 4);
         break;
       case PlanOpKind::kSend:
-        Buffer(op_.in, "in", 4);
+        Buffer(op_.in, "in", plan_.hidden * 4);
         Peer();
         break;
       case PlanOpKind::kRecv:
-        Buffer(op_.out, "out", 4);
+        Buffer(op_.out, "out", plan_.hidden * 4);
         Peer();
         break;
     }
