@@ -1,0 +1,51 @@
+#include "terminal/line_reader.h"
+
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace lathe::cli {
+namespace {
+
+bool SetUtf8Erase(int fd, bool on) {
+  termios settings{};
+  if (tcgetattr(fd, &settings) != 0) return false;
+  const bool was = (settings.c_iflag & IUTF8) != 0;
+  if (was == on) return false;
+  settings.c_iflag ^= IUTF8;
+  return tcsetattr(fd, TCSANOW, &settings) == 0;
+}
+
+}  // namespace
+
+LineReader::LineReader(int fd) : fd_(fd), restore_(SetUtf8Erase(fd, true)) {}
+
+LineReader::~LineReader() {
+  if (restore_) SetUtf8Erase(fd_, false);
+}
+
+ReadOutcome LineReader::Next(std::string* line) {
+  while (true) {
+    const size_t newline = buffer_.find('\n');
+    if (newline != std::string::npos || (end_ && !buffer_.empty())) {
+      *line = buffer_.substr(0, newline);
+      buffer_.erase(0, newline == std::string::npos ? newline : newline + 1);
+      if (line->ends_with('\r')) line->pop_back();
+      return ReadOutcome::kLine;
+    }
+    if (end_) return ReadOutcome::kEnd;
+    char chunk[4096];
+    const ssize_t n = read(fd_, chunk, sizeof chunk);
+    if (n > 0) {
+      buffer_.append(chunk, static_cast<size_t>(n));
+    } else if (n < 0 && errno == EINTR) {
+      buffer_.clear();
+      return ReadOutcome::kInterrupted;
+    } else {
+      end_ = true;
+    }
+  }
+}
+
+}  // namespace lathe::cli

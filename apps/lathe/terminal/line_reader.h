@@ -1,0 +1,30 @@
+// Lines from standard input. On a terminal the kernel edits them (with UTF-8 aware erase), so nothing of it
+// is done here.
+#pragma once
+
+#include <string>
+
+namespace lathe::cli {
+
+enum class ReadOutcome { kLine, kEnd, kInterrupted };
+
+class LineReader {
+ public:
+  // Reads from `fd`. On a terminal it makes erase remove whole characters (IUTF8) until destruction.
+  explicit LineReader(int fd);
+  ~LineReader();
+  LineReader(const LineReader&) = delete;
+  LineReader& operator=(const LineReader&) = delete;
+
+  // The next line without its end ("\n" or "\r\n"); a last line without one counts. kInterrupted: a signal
+  // came first; what was typed of that line is dropped.
+  ReadOutcome Next(std::string* line);
+
+ private:
+  int fd_;
+  bool restore_ = false;
+  bool end_ = false;
+  std::string buffer_;
+};
+
+}  // namespace lathe::cli

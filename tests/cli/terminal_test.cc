@@ -1,0 +1,213 @@
+// The helpers under apps/lathe/terminal: quantities, tables, the progress line, line reading.
+#include "terminal/terminal.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+#include <thread>
+
+#include "terminal/format.h"
+#include "terminal/interrupt.h"
+#include "terminal/line_reader.h"
+#include "terminal/progress.h"
+#include "terminal/table.h"
+
+namespace lathe::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ParseByteSize, ReadsNumbersWithBinarySuffixes) {
+  struct Case {
+    const char* text;
+    uint64_t bytes;
+  };
+  for (const Case& c : std::initializer_list<Case>{{"0", 0},
+                                                   {"4096", 4096},
+                                                   {"1k", 1024},
+                                                   {"64K", 65536},
+                                                   {"512M", uint64_t{512} << 20},
+                                                   {"1.5G", uint64_t{3} << 29},
+                                                   {"2GiB", uint64_t{2} << 30},
+                                                   {"3MiB", uint64_t{3} << 20},
+                                                   {"1T", uint64_t{1} << 40},
+                                                   {"4194303T", uint64_t{4194303} << 40}}) {
+    const auto parsed = ParseByteSize(c.text);
+    ASSERT_TRUE(parsed.ok()) << c.text << ": " << parsed.status().message();
+    EXPECT_EQ(*parsed, c.bytes) << c.text;
+  }
+}
+
+TEST(ParseByteSize, RefusesTheRestAndQuotesIt) {
+  for (const char* text : {"", "K", "iB", "GiB", "-1", "1.5.2G", "1 G", "12Q", "0x10", "1e400", "nan", "inf",
+                           "5GB", "5iB", "1GG", "8388608T"}) {
+    const auto parsed = ParseByteSize(text);
+    ASSERT_FALSE(parsed.ok()) << text;
+    EXPECT_EQ(parsed.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(parsed.status().message(), HasSubstr("\"" + std::string(text) + "\""));
+  }
+}
+
+TEST(ParseLogitBias, ReadsIdAndValue) {
+  const auto parsed = ParseLogitBias("1234:-5.5");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->first, 1234);
+  EXPECT_EQ(parsed->second, -5.5);
+  EXPECT_EQ(ParseLogitBias("0:100")->second, 100);
+}
+
+TEST(ParseLogitBias, RefusesTheRest) {
+  for (const char* text :
+       {"", "12", ":", "12:", ":3", "a:1", "1:b", "1:nan", "1:2:3", "99999999999:1", "1 :2"}) {
+    EXPECT_FALSE(ParseLogitBias(text).ok()) << text;
+  }
+}
+
+TEST(Format, Quantities) {
+  EXPECT_EQ(FormatBytes(0), "0 B");
+  EXPECT_EQ(FormatBytes(999), "999 B");
+  EXPECT_EQ(FormatBytes(1000), "1.00 kB");
+  EXPECT_EQ(FormatBytes(31.48e6), "31.5 MB");
+  EXPECT_EQ(FormatBytes(2.21e9), "2.21 GB");
+  EXPECT_EQ(FormatBytes(999.9e6), "1.00 GB");
+  EXPECT_EQ(FormatBytes(350e6), "350 MB");
+  EXPECT_EQ(FormatSeconds(0.00085), "850 us");
+  EXPECT_EQ(FormatSeconds(0.0123), "12.3 ms");
+  EXPECT_EQ(FormatSeconds(4.56), "4.56 s");
+  EXPECT_EQ(FormatSeconds(125), "2:05");
+  EXPECT_EQ(FormatSeconds(3725), "1:02:05");
+  EXPECT_EQ(FormatCount(0), "0");
+  EXPECT_EQ(FormatCount(999), "999");
+  EXPECT_EQ(FormatCount(1000), "1,000");
+  EXPECT_EQ(FormatCount(1234567), "1,234,567");
+}
+
+TEST(Format, PercentilesInterpolate) {
+  EXPECT_EQ(Percentile({}, 0.5), 0);
+  EXPECT_EQ(Percentile({7}, 0.99), 7);
+  EXPECT_EQ(Percentile({3, 1, 2}, 0.5), 2);
+  EXPECT_EQ(Percentile({1, 2, 3, 4}, 0.5), 2.5);
+  EXPECT_EQ(Percentile({4, 3, 2, 1}, 0), 1);
+  EXPECT_EQ(Percentile({1, 2, 3, 4}, 1), 4);
+}
+
+TEST(Format, NearestNameForgivesTwoEditsOfALongName) {
+  const std::array<std::string, 3> names = {"--temperature", "--top-p", "--top-k"};
+  EXPECT_EQ(NearestName("--temprature", names), "--temperature");
+  EXPECT_EQ(NearestName("--top-q", names), "--top-p");
+  EXPECT_EQ(NearestName("--frobnicate", names), "");
+  EXPECT_EQ(NearestName("x", names), "");
+}
+
+TEST(Terminal, WidthCountsColumnsAndNotBytes) {
+  EXPECT_EQ(DisplayWidth("abc"), 3u);
+  EXPECT_EQ(DisplayWidth("h\xc3\xa9"), 2u);     // e with acute
+  EXPECT_EQ(DisplayWidth("\xe6\x97\xa5"), 2u);  // a CJK character takes two columns
+  EXPECT_EQ(DisplayWidth("a\xff"), 2u);         // broken byte
+}
+
+TEST(Terminal, PrintableLeavesNoControlCharacter) {
+  EXPECT_EQ(Printable("a\n\tb\x1b[2J\x7f\xc3\xa9"), "a\\n\\tb\\x1b[2J\\x7f\xc3\xa9");
+}
+
+TEST(Terminal, APipeIsNoTerminalAndHasNoColour) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const Terminal terminal = DescribeTerminal(ends[1]);
+  EXPECT_FALSE(terminal.interactive);
+  EXPECT_EQ(Style(terminal).Bold("x"), "x");
+  Terminal colour;
+  colour.colour = true;
+  EXPECT_EQ(Style(colour).Bold("x"), "\x1b[1mx\x1b[0m");
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(Table, AlignsByWidthUnderARule) {
+  Table table({{"op"}, {"time", Align::kRight}, {"note"}});
+  table.AddRow({"h\xc3\xa9", "1.5", "first"});
+  table.AddRow({"longer", "12.25"});
+  EXPECT_EQ(table.Render(),
+            "op       time  note\n"
+            "------  -----  -----\n"
+            "h\xc3\xa9        1.5  first\n"
+            "longer  12.25\n");
+}
+
+TEST(Table, WithoutHeadsHasNoRuleAndEscapesControls) {
+  Table table({{""}, {""}});
+  table.AddRow({"key", "a\nb"});
+  EXPECT_EQ(table.Render(2), "  key  a\\nb\n");
+}
+
+TEST(Progress, LineShowsAmountRateAndTimeLeft) {
+  const std::string line = RenderProgress("packing", 500'000'000, 2'000'000'000, Unit::kBytes, 2, 120);
+  EXPECT_EQ(line, "packing   25%  [######------------------]  500 MB of 2.00 GB  250 MB/s  ETA 6.00 s");
+}
+
+TEST(Progress, LineNeverExceedsTheWidth) {
+  for (int width = 1; width <= 120; ++width) {
+    for (const uint64_t total : {uint64_t{0}, uint64_t{1}, uint64_t{1} << 50}) {
+      for (const uint64_t done : {uint64_t{0}, total / 2, total, total + 7}) {
+        const std::string line =
+            RenderProgress("a label of some length", done, total, Unit::kBytes, 3, width);
+        EXPECT_LE(DisplayWidth(line), static_cast<size_t>(width));
+      }
+    }
+  }
+}
+
+TEST(Progress, MoreThanTheTotalIsAllOfIt) {
+  EXPECT_EQ(RenderProgress("x", 12, 10, Unit::kItems, 0, 80),
+            "x  100%  [########################]  10 of 10");
+}
+
+TEST(Progress, APipeGetsNothingFromAShortStage) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  {
+    Progress progress(ends[1]);
+    for (uint64_t i = 0; i <= 100; ++i) progress.Update("stage", i, 100, Unit::kItems);
+  }
+  close(ends[1]);
+  char byte;
+  EXPECT_EQ(read(ends[0], &byte, 1), 0);
+  close(ends[0]);
+}
+
+TEST(LineReader, SplitsLinesWhateverTheChunks) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  std::thread writer([&] {
+    for (const char* part : {"on", "e\ntw\xc3", "\xa9\r\n", "\n", "last"}) WriteAll(ends[1], part);
+    close(ends[1]);
+  });
+  LineReader reader(ends[0]);
+  std::string line;
+  for (const char* expected : {"one", "tw\xc3\xa9", "", "last"}) {
+    ASSERT_EQ(reader.Next(&line), ReadOutcome::kLine);
+    EXPECT_EQ(line, expected);
+  }
+  EXPECT_EQ(reader.Next(&line), ReadOutcome::kEnd);
+  EXPECT_EQ(reader.Next(&line), ReadOutcome::kEnd);
+  writer.join();
+  close(ends[0]);
+}
+
+TEST(Interrupt, IsCountedAndGivesTheFormerHandlerBack) {
+  {
+    Interrupt interrupt;
+    EXPECT_FALSE(interrupt.Pending());
+    ASSERT_EQ(raise(SIGINT), 0);
+    EXPECT_TRUE(interrupt.Pending());
+    EXPECT_TRUE(interrupt.Taken());
+    EXPECT_FALSE(interrupt.Taken());
+  }
+  EXPECT_EXIT(raise(SIGINT), ::testing::KilledBySignal(SIGINT), "");
+}
+
+}  // namespace
+}  // namespace lathe::cli
