@@ -38,10 +38,15 @@ struct Value {
   friend bool operator==(const Value&, const Value&) = default;
 };
 
+// Along which side a weight may be cut over tensor-parallel ranks.
+enum class SplitSide : uint8_t { kNone, kRows, kCols };
+
 // A weight the graph may use, in the shape the model has it: (N, K) = (out, in) features, (N) for vectors.
 struct WeightDecl {
   std::string name;
   Shape shape;
+  SplitSide split = SplitSide::kNone;
+  int64_t split_unit = 1;  // cuts fall on multiples of this: head_dim for attention weights
   friend bool operator==(const WeightDecl&, const WeightDecl&) = default;
 };
 
@@ -72,6 +77,7 @@ enum class OpCode : uint8_t {
   kKvAppend,    // k, v rows into the pages of a layer
   kAttention,   // q rows over the pages of a layer
   kSelectRows,  // the logit rows of a T value
+  kSplit,       // the columns of a value in three parts
   kOutput,      // the logits
   // Made by passes.
   kMatmulSiluMul,  // weights gate, up: silu(x gate^T) * (x up^T)

@@ -12,7 +12,7 @@ namespace {
 
 constexpr char kTiny[] = R"(weight @embed [10,8]
 weight @layers.0.g [8]
-weight @layers.0.q [8,8]
+weight @layers.0.q [8,8] rows:4
 weight @layers.0.k [4,8]
 weight @layers.0.qb [8]
 %0:f32[T,8] = embed @embed
@@ -69,7 +69,8 @@ WeightRef RandomRef(Rng* rng) {
 Graph RandomGraph(Rng* rng) {
   Graph graph;
   for (uint64_t i = rng->Below(5); i > 0; --i) {
-    WeightDecl decl{RandomName(rng), {}};
+    WeightDecl decl{RandomName(rng), {}, static_cast<SplitSide>(rng->Below(3)), 1};
+    if (decl.split != SplitSide::kNone) decl.split_unit = static_cast<int64_t>(rng->Below(99));
     decl.shape.rank = 1 + static_cast<int>(rng->Below(2));
     for (int d = 0; d < decl.shape.rank; ++d)
       decl.shape.dims[static_cast<size_t>(d)] = static_cast<int64_t>(rng->Below(1 << 20));
@@ -151,6 +152,7 @@ TEST(IrText, FaultsNameLineAndColumn) {
       {"output %0 {a=1", "'}' was expected"},
       {"output %0 {a=inf}", "a finite number was expected"},
       {"weight @a [1,2,3]", "one or two dimensions"},
+      {"weight @a [1] side:1", "'rows:<unit>' or 'cols:<unit>' was expected"},
       {"weight @ [1]", "a weight name was expected"},
   };
   for (const BadText& c : cases) {
@@ -172,6 +174,8 @@ TEST(IrVerify, RefusesEachBrokenRule) {
       {"weight @layers.0.k [4,8]", "weight @layers.0.k [4,0]", "a vector or matrix was expected"},
       {"rmsnorm %0", "rmsnorm %1", "%1 is not defined before its use"},
       {"%1:f32[T,8] = rmsnorm", "%0:f32[T,8] = rmsnorm", "%0 is assigned twice"},
+      {"rows:4", "rows:3", "cannot be cut in units of 3"},
+      {"rows:4", "rows:0", "cannot be cut in units of 0"},
       {"{eps=1e-05}", "{eps=1}", "must be a float"},
       {"{eps=1e-05}", "", "attribute 'eps' was expected"},
       {"{eps=1e-05}", "{eps=1e-05, x=1}", "unknown attribute 'x'"},

@@ -130,7 +130,7 @@ Status ParseRefs(Line* line, std::vector<WeightRef>* refs) {
   return Status::Ok();
 }
 
-// "weight" was read; "@name [N,K]" follows.
+// "weight" was read; "@name [N,K] rows:unit" follows.
 Expected<WeightDecl> ParseWeight(Line* line) {
   LATHE_RETURN_IF_ERROR(line->Need('@'));
   WeightDecl decl;
@@ -143,6 +143,12 @@ Expected<WeightDecl> ParseWeight(Line* line) {
     ++decl.shape.rank;
   } while (line->Take(','));
   LATHE_RETURN_IF_ERROR(line->Need(']'));
+  if (line->AtEnd()) return decl;
+  const std::string_view side = line->Name();
+  if (side != "rows" && side != "cols") return line->Fault("'rows:<unit>' or 'cols:<unit>' was expected");
+  decl.split = side == "rows" ? SplitSide::kRows : SplitSide::kCols;
+  LATHE_RETURN_IF_ERROR(line->Need(':'));
+  LATHE_ASSIGN_OR_RETURN(decl.split_unit, line->Integer());
   return decl;
 }
 

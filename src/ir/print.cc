@@ -76,7 +76,10 @@ std::string PrintGraph(const Graph& graph) {
   for (const WeightDecl& weight : graph.weights) {
     out += "weight @" + weight.name + " [";
     for (int i = 0; i < weight.shape.rank; ++i) out += (i > 0 ? "," : "") + std::to_string(weight.shape[i]);
-    out += "]\n";
+    out += "]";
+    if (weight.split != SplitSide::kNone)
+      out += (weight.split == SplitSide::kRows ? " rows:" : " cols:") + std::to_string(weight.split_unit);
+    out += "\n";
   }
   for (const Op& op : graph.ops) out += PrintOp(op) + "\n";
   return out;

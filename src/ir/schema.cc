@@ -120,6 +120,16 @@ const char* CheckSelect(const TypedOp& t) {
              : "operand and result must have one width and element type";
 }
 
+const char* CheckSplit(const TypedOp& t) {
+  int64_t width = 0;
+  for (const ValueType& out : t.out) {
+    if (out.rows != t.in[0].rows || out.dtype != t.in[0].dtype)
+      return "the parts must be of the operand's kind";
+    width += out.width;
+  }
+  return width == t.in[0].width ? nullptr : "the parts must be as wide as the operand";
+}
+
 const char* CheckOutput(const TypedOp& t) {
   return t.in[0].rows == Rows::kLogits && t.in[0].dtype == DType::kF32 ? nullptr
                                                                        : "logits must be f32[L,...]";
@@ -184,6 +194,7 @@ constexpr OpSchema kSchemas[] = {
   {OpCode::kKvAppend,      "kv_append",       2, 0, 0,   0, false, "layer:i head_dim:i",                            true,  CheckKvAppend},
   {OpCode::kAttention,     "attention",       1, 1, 0,   0, false, "layer:i n_heads:i n_kv_heads:i head_dim:i window:i", false, CheckAttention},
   {OpCode::kSelectRows,    "select_rows",     1, 1, 0,   0, false, "",                                              false, CheckSelect},
+  {OpCode::kSplit,         "split",           1, 3, 0,   0, false, "",                                              false, CheckSplit},
   {OpCode::kOutput,        "output",          1, 0, 0,   0, false, "",                                              true,  CheckOutput},
   {OpCode::kMatmulSiluMul, "matmul_silu_mul", 1, 1, 2,   2, true,  "",                                              false, CheckMatmulSiluMul},
   {OpCode::kAddRmsNorm,    "add_rmsnorm",     2, 2, 1,   1, false, "eps:f",                                         false, CheckAddNorm},

@@ -48,6 +48,11 @@ class Verifier {
         return Error(StatusCode::kInvalidArgument,
                      "IR weight '@%s' has shape %s; a vector or matrix was expected", weight.name.c_str(),
                      weight.shape.ToString().c_str());
+      const int side = weight.split == SplitSide::kCols ? 1 : 0;
+      if (weight.split_unit < 1 || side >= weight.shape.rank || weight.shape[side] % weight.split_unit != 0)
+        return Error(StatusCode::kInvalidArgument,
+                     "IR weight '@%s' of shape %s cannot be cut in units of %lld", weight.name.c_str(),
+                     weight.shape.ToString().c_str(), static_cast<long long>(weight.split_unit));
     }
     return Status::Ok();
   }
