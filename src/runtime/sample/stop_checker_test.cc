@@ -115,7 +115,9 @@ TEST(StopChecker, AnyCutGivesTheSameAndLeaksNothing) {
       stopped = checker.Feed(text.substr(at, n), true, &out);
       at = std::min(text.size(), at + n);
       // What could begin a stop string is held, and nothing else is.
-      if (!stopped) ASSERT_EQ(at - out.size(), LongestStart(p, text.substr(0, at)));
+      if (!stopped) {
+        ASSERT_EQ(at - out.size(), LongestStart(p, text.substr(0, at)));
+      }
       ASSERT_TRUE(expected.text.starts_with(out));
     }
     if (!stopped) checker.Flush(&out);
