@@ -3,6 +3,7 @@
 # A static library `lathe_PATH` (slashes become underscores) of src/PATH/*.cc, or an interface library where
 # the folder has headers only. src/PATH/*_test.cc become one GoogleTest program, `PATH_test`. DEPS that are
 # folders are given by path, others as targets. STRICT adds -Wconversion (parsers of foreign bytes).
+# SUBDIRS names folders inside src/PATH whose *.cc belong to the same library (model families).
 # ISA_KERNELS compiles src/PATH/isa/*.cc once per instruction set (see lathe_add_isa_kernels).
 enable_testing()
 
@@ -10,7 +11,8 @@ add_library(lathe_options INTERFACE)
 target_include_directories(lathe_options INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(lathe_options INTERFACE -Wall -Wextra -Werror -fno-math-errno)
 if(LATHE_SANITIZE)
-  target_compile_options(lathe_options INTERFACE -fsanitize=${LATHE_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_compile_options(lathe_options INTERFACE -fsanitize=${LATHE_SANITIZE} -fno-sanitize-recover=all
+                                                 -fno-omit-frame-pointer -g1)
   target_link_options(lathe_options INTERFACE -fsanitize=${LATHE_SANITIZE})
 endif()
 # gcc 12 reports these inside its own headers at -O2 with no fault in ours.
@@ -24,15 +26,45 @@ if(LATHE_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER ${LATHE_CCACHE})
 endif()
 
+# Tests. A sanitizer build names its own with a suffix, so that one ctest run can show both, and builds only
+# those that LATHE_TEST_FILTER asks for (target lathe_tests: all that were registered).
+set(LATHE_TEST_FILTER "" CACHE STRING "Regular expression: build and register only these tests")
+set(LATHE_TEST_SUFFIX "")
+if(LATHE_SANITIZE MATCHES "thread")
+  set(LATHE_TEST_SUFFIX ".tsan")
+elseif(LATHE_SANITIZE MATCHES "address")
+  set(LATHE_TEST_SUFFIX ".asan")
+endif()
+add_custom_target(lathe_tests)
+
+function(lathe_test_wanted name out)
+  set(${out} OFF PARENT_SCOPE)
+  if(LATHE_TESTS AND (LATHE_TEST_FILTER STREQUAL "" OR name MATCHES "${LATHE_TEST_FILTER}"))
+    set(${out} ON PARENT_SCOPE)
+  endif()
+endfunction()
+
+# lathe_add_test(NAME COMMAND ...): add_test from the root of the repository, under the build's suffix.
+function(lathe_add_test name)
+  add_test(NAME ${name}${LATHE_TEST_SUFFIX} ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(TARGET ${name})
+    add_dependencies(lathe_tests ${name})
+  endif()
+endfunction()
+
 function(lathe_target_name path out)
   string(REPLACE "/" "_" name "${path}")
   set(${out} "lathe_${name}" PARENT_SCOPE)
 endfunction()
 
 function(lathe_module path)
-  cmake_parse_arguments(ARG "STRICT;ISA_KERNELS" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "STRICT;ISA_KERNELS" "" "DEPS;SUBDIRS" ${ARGN})
   lathe_target_name(${path} target)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${path}/*.cc)
+  foreach(subdir ${ARG_SUBDIRS})
+    file(GLOB more CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${path}/${subdir}/*.cc)
+    list(APPEND sources ${more})
+  endforeach()
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
@@ -61,11 +93,12 @@ function(lathe_module path)
     lathe_add_isa_kernels(${target} ${path})
   endif()
 
-  if(LATHE_TESTS AND tests)
-    string(REPLACE "/" "_" test_name "${path}_test")
+  string(REPLACE "/" "_" test_name "${path}_test")
+  lathe_test_wanted(${test_name} wanted)
+  if(wanted AND tests)
     add_executable(${test_name} ${tests})
     target_link_libraries(${test_name} PRIVATE ${target} lathe_testing)
-    add_test(NAME ${test_name} COMMAND ${test_name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    lathe_add_test(${test_name} COMMAND ${test_name})
   endif()
 endfunction()
 

@@ -165,11 +165,10 @@ Status EngineReader::ReadHeaderAndManifest() {
   std::memcpy(&header, file_.data(), sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0)
     return {StatusCode::kCorrupt, "not an engine file (wrong magic); 'lathe build DIR -o FILE' makes one"};
-  header.builder[sizeof header.builder - 1] = '\0';
   if (header.format_version != kEngineFormatVersion)
     return Error(
         StatusCode::kMismatch,
-        "engine format %u, written by lathe %s; this is lathe %s, which reads format %u; build it again "
+        "engine format %u, written by lathe %.31s; this is lathe %s, which reads format %u; build it again "
         "with 'lathe build'",
         header.format_version, header.builder, kVersionString, kEngineFormatVersion);
   if (header.header_bytes != sizeof(Header) || HeaderChecksum(header) != header.header_checksum)
