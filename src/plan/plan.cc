@@ -229,48 +229,50 @@ class OpVerifier {
     const int64_t act = SizeOf(ActivationType(plan_.numeric));
     const int64_t qkv = int64_t{plan_.n_heads + 2 * plan_.n_kv_heads} * plan_.head_dim;
     const int64_t q = int64_t{plan_.n_heads} * plan_.head_dim;
+    const bool at_logits = op_.logit_rows;
     switch (op_.kind) {
       case PlanOpKind::kEmbed:
         Weight(op_.weight, "weight", plan_.vocab, plan_.hidden);
-        Buffer(op_.out, "out", plan_.hidden * 4);
+        Buffer(op_.out, "out", plan_.hidden * 4, false);
         break;
       case PlanOpKind::kRmsNorm:
-        Buffer(op_.in, "in", plan_.hidden * 4);
-        if (op_.in2 >= 0) Buffer(op_.in2, "in2", plan_.hidden * 4);
+        Buffer(op_.in, "in", plan_.hidden * 4, false);
+        if (op_.in2 >= 0) Buffer(op_.in2, "in2", plan_.hidden * 4, false);
         if (op_.out >= 0) {
-          Buffer(op_.out, "out", plan_.hidden * act);
+          Buffer(op_.out, "out", plan_.hidden * (op_.f32_out ? 4 : act), at_logits);
           Weight(op_.gain, "gain", plan_.hidden, 1);
         }
         if (op_.in2 < 0 && op_.out < 0) Fail("does nothing");
+        if (op_.in2 >= 0 && at_logits) Fail("adds over the logit rows alone");
         break;
       case PlanOpKind::kGemm: CheckGemm(act); break;
       case PlanOpKind::kRopeAppend:
         Layer();
-        Buffer(op_.in, "in", qkv * 4);
-        Buffer(op_.out, "out", q * act);
+        Buffer(op_.in, "in", qkv * 4, false);
+        Buffer(op_.out, "out", q * act, false);
         if (op_.gain >= 0) Weight(op_.gain, "gain", plan_.head_dim, 1);
         if (op_.gain2 >= 0) Weight(op_.gain2, "gain2", plan_.head_dim, 1);
         break;
       case PlanOpKind::kAttention:
         Layer();
-        Buffer(op_.in, "in", q * act);
-        Buffer(op_.out, "out", q * act);
+        Buffer(op_.in, "in", q * act, false);
+        Buffer(op_.out, "out", q * act, false);
         break;
-      case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4); break;
+      case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4, at_logits); break;
       case PlanOpKind::kAllGather:
         if (op_.weight < 0 || static_cast<size_t>(op_.weight) >= plan_.weights.size()) {
           Fail("'weight' names no weight");
           break;
         }
-        Buffer(op_.in, "in", plan_.weights[static_cast<size_t>(op_.weight)].N * 4);
-        Buffer(op_.out, "out", int64_t{plan_.vocab} * 4);
+        Buffer(op_.in, "in", plan_.weights[static_cast<size_t>(op_.weight)].N * 4, at_logits);
+        Buffer(op_.out, "out", int64_t{plan_.vocab} * 4, at_logits);
         break;
       case PlanOpKind::kSend:
-        Buffer(op_.in, "in", plan_.hidden * 4);
+        Buffer(op_.in, "in", plan_.hidden * 4, at_logits);
         Peer();
         break;
       case PlanOpKind::kRecv:
-        Buffer(op_.out, "out", plan_.hidden * 4);
+        Buffer(op_.out, "out", plan_.hidden * 4, at_logits);
         Peer();
         break;
     }
@@ -282,9 +284,12 @@ class OpVerifier {
     if (status_.ok())
       status_ = Error(StatusCode::kCorrupt, "plan op %d (%s): %s", index_, ToString(op_.kind), what.c_str());
   }
-  void Buffer(int id, const char* name, int64_t bytes) {
+  // `logit_rows`: whether the op touches one row per logit row of it, or one per row of the step.
+  void Buffer(int id, const char* name, int64_t bytes, bool logit_rows) {
     if (id < 0 || static_cast<size_t>(id) >= plan_.buffers.size())
       return Fail(StrFormat("'%s' names no buffer", name));
+    if (plan_.buffers[static_cast<size_t>(id)].logit_rows != logit_rows)
+      Fail(StrFormat("buffer '%s' has other rows than the op", name));
     const int64_t have = plan_.buffers[static_cast<size_t>(id)].bytes_per_row;
     if (have < bytes)
       Fail(StrFormat("buffer '%s' has %lld bytes a row, %lld are needed", name, static_cast<long long>(have),
@@ -300,6 +305,8 @@ class OpVerifier {
                      static_cast<long long>(K)));
     if (K == 1 && (w.type != DType::kF32 || w.layout != WeightLayout::kVector))
       Fail(StrFormat("weight '%s' must be an f32 vector", w.name.c_str()));
+    if (K > 1 && w.layout == WeightLayout::kVector)
+      Fail(StrFormat("weight '%s' is a vector, a matrix is needed", w.name.c_str()));
     if (K > 1 && w.type != WeightType(plan_.numeric))
       Fail(StrFormat("weight '%s' has another type than the engine's", w.name.c_str()));
   }
@@ -309,8 +316,8 @@ class OpVerifier {
     const WeightDef& w = plan_.weights[static_cast<size_t>(op_.weight)];
     if (w.layout != WeightLayout::kPanels) return Fail("the weight is not packed in panels");
     Weight(op_.weight, "weight", w.N, w.K);
-    Buffer(op_.in, "in", w.K * act);
-    Buffer(op_.out, "out", (op_.silu_mul ? w.N / 2 : w.N) * (op_.f32_out ? 4 : act));
+    Buffer(op_.in, "in", w.K * act, op_.logit_rows);
+    Buffer(op_.out, "out", (op_.silu_mul ? w.N / 2 : w.N) * (op_.f32_out ? 4 : act), op_.logit_rows);
     if (op_.silu_mul && w.N % (2 * kPanelN) != 0) Fail("silu_mul needs whole pairs of panels");
     if (op_.bias >= 0) Weight(op_.bias, "bias", w.N, 1);
     if (op_.tactic < 0 || static_cast<size_t>(op_.tactic) >= plan_.tactics.size())
@@ -458,6 +465,16 @@ Expected<Plan> PlanFromJson(const Json& json, std::string_view where) {
 }
 
 Status VerifyPlan(const Plan& plan, uint64_t weight_blob_bytes) {
+  for (const auto& [name, value] : {std::pair{"n_layers", plan.n_layers},
+                                    {"hidden", plan.hidden},
+                                    {"n_heads", plan.n_heads},
+                                    {"n_kv_heads", plan.n_kv_heads},
+                                    {"head_dim", plan.head_dim},
+                                    {"vocab", plan.vocab}})
+    if (value < 1) return Error(StatusCode::kCorrupt, "plan: '%s' is missing or not positive", name);
+  if (!std::isfinite(plan.norm_eps) || !std::isfinite(plan.q_scale))
+    return {StatusCode::kCorrupt, "plan: 'norm_eps' or 'q_scale' is not finite"};
+  if (plan.ops.empty()) return {StatusCode::kCorrupt, "plan: there are no ops"};
   if (plan.tp_rank >= plan.tp || plan.pp_rank >= plan.pp)
     return {StatusCode::kCorrupt, "plan: rank out of range"};
   if (plan.page_size % 16 != 0 || plan.head_dim % 2 != 0 || plan.rotary_dim > plan.head_dim ||
