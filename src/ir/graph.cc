@@ -65,11 +65,18 @@ void ReplaceUses(Graph* graph, int from, int to) {
 }
 
 void EraseOps(Graph* graph, const std::vector<bool>& dead) {
+  ReplaceOps(graph, dead, std::vector<std::vector<Op>>(dead.size()));
+}
+
+void ReplaceOps(Graph* graph, const std::vector<bool>& dead, std::vector<std::vector<Op>> instead) {
   LATHE_CHECK_EQ(dead.size(), graph->ops.size());
+  LATHE_CHECK_EQ(instead.size(), graph->ops.size());
   std::vector<Op> kept;
   kept.reserve(graph->ops.size());
-  for (size_t i = 0; i < dead.size(); ++i)
+  for (size_t i = 0; i < dead.size(); ++i) {
+    for (Op& op : instead[i]) kept.push_back(std::move(op));
     if (!dead[i]) kept.push_back(std::move(graph->ops[i]));
+  }
   graph->ops = std::move(kept);
 }
 

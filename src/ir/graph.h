@@ -137,6 +137,9 @@ void ReplaceUses(Graph* graph, int from, int to);
 // Drops the ops marked true, keeping the order of the rest. `dead` has one entry per op.
 void EraseOps(Graph* graph, const std::vector<bool>& dead);
 
+// Like EraseOps, with `instead[i]` (often empty) put where op i stood. Both have one entry per op.
+void ReplaceOps(Graph* graph, const std::vector<bool>& dead, std::vector<std::vector<Op>> instead);
+
 // Layer an op belongs to by its attribute `layer` or its weights "layers.<n>.<role>"; -1: none.
 int LayerOf(const Op& op);
 

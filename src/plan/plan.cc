@@ -185,8 +185,8 @@ Expected<WeightDef> WeightFromJson(const Json& json, const std::string& where) {
   return w;
 }
 
-Expected<GemmTactics> TacticsFromJson(const Json& json, const std::string& where) {
-  GemmTactics t;
+Expected<GemmTactic> TacticsFromJson(const Json& json, const std::string& where) {
+  GemmTactic t;
   FieldReader r(json, where);
   r.Int64("N", &t.N, 1, kMaxDim);
   r.Int64("K", &t.K, 1, kMaxDim);
@@ -322,7 +322,7 @@ class OpVerifier {
     if (op_.bias >= 0) Weight(op_.bias, "bias", w.N, 1);
     if (op_.tactic < 0 || static_cast<size_t>(op_.tactic) >= plan_.tactics.size())
       return Fail("'tactic' names no tactic");
-    const GemmTactics& t = plan_.tactics[static_cast<size_t>(op_.tactic)];
+    const GemmTactic& t = plan_.tactics[static_cast<size_t>(op_.tactic)];
     if (t.N != w.N || t.K != w.K || t.silu_mul != op_.silu_mul || t.buckets.empty())
       Fail("the tactic is for another shape");
   }
@@ -400,7 +400,7 @@ Json ToJson(const Plan& p) {
     j["buffers"].push_back(
         {{"name", b.name}, {"bytes_per_row", b.bytes_per_row}, {"logit_rows", b.logit_rows}});
   for (const PlanOp& op : p.ops) j["ops"].push_back(OpToJson(op));
-  for (const GemmTactics& t : p.tactics) {
+  for (const GemmTactic& t : p.tactics) {
     Json buckets = Json::array();
     for (const TacticBucket& b : t.buckets)
       buckets.push_back({{"max_m", b.max_m},
@@ -458,7 +458,7 @@ Expected<Plan> PlanFromJson(const Json& json, std::string_view where) {
     p.ops.push_back(op);
   }
   for (const Json& entry : tactics) {
-    LATHE_ASSIGN_OR_RETURN(GemmTactics t, TacticsFromJson(entry, w + ": tactic"));
+    LATHE_ASSIGN_OR_RETURN(GemmTactic t, TacticsFromJson(entry, w + ": tactic"));
     p.tactics.push_back(std::move(t));
   }
   return p;

@@ -70,7 +70,7 @@ struct TacticBucket {
   double roof_percent = 0;   // of the nearer roof (bandwidth or flops), measured in the same run
   bool memory_bound = true;  // which roof that is
 };
-struct GemmTactics {
+struct GemmTactic {
   int64_t N = 0, K = 0;
   bool silu_mul = false;
   std::vector<TacticBucket> buckets;  // ascending max_m
@@ -93,7 +93,7 @@ struct Plan {
   std::vector<WeightDef> weights;
   std::vector<BufferDef> buffers;
   std::vector<PlanOp> ops;
-  std::vector<GemmTactics> tactics;
+  std::vector<GemmTactic> tactics;
   int logits_buffer = -1;  // (logit rows, vocab) f32; -1 on ranks before the last pipeline stage
 
   uint64_t WeightBytes() const;

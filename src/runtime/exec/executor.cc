@@ -137,7 +137,7 @@ Status CpuExecutor::Open(const EngineReader& engine) {
 }
 
 Status CpuExecutor::BindTactics() {
-  for (const GemmTactics& tactic : plan_.tactics) {
+  for (const GemmTactic& tactic : plan_.tactics) {
     BoundTactic bound;
     for (const TacticBucket& bucket : tactic.buckets) {
       const GemmKernel* kernel = FindGemm(bucket.kernel);
