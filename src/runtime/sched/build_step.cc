@@ -1,0 +1,166 @@
+// The half of the scheduler that decides what runs next.
+#include <algorithm>
+
+#include "base/check.h"
+#include "runtime/sched/scheduler.h"
+#include "runtime/sched/sequence.h"
+
+namespace lathe {
+
+const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events) {
+  LATHE_CHECK(!in_step_);
+  ExpireDeadlines(now, events);
+  ended_.clear();
+  step_.token_ids.clear();
+  step_.sequences.clear();
+  step_.logit_rows.clear();
+  step_.samples.clear();
+  scheduled_.clear();
+  preempted_ = false;
+  PlaceDecodes();
+  PlacePrompts();
+  if (scheduled_.empty()) {
+    LATHE_CHECK(requests_.empty());
+    return nullptr;
+  }
+  in_step_ = true;
+  return &step_;
+}
+
+void Scheduler::ExpireDeadlines(double now, std::vector<SequenceEvent>* events) {
+  if (now < next_deadline_) return;
+  std::vector<RequestId> late;
+  next_deadline_ = std::numeric_limits<double>::infinity();
+  for (const auto& [id, request] : requests_) {
+    if (request->spec.deadline <= now) {
+      late.push_back(id);
+    } else {
+      next_deadline_ = std::min(next_deadline_, request->spec.deadline);
+    }
+  }
+  std::ranges::sort(late);
+  for (RequestId id : late) Cancel(id, FinishReason::kDeadline, Status::Ok(), events);
+}
+
+// A row for everybody who needs just one, in order of rank. Who needs a page when there is none takes those
+// of the last in rank, who therefore has no row in this step yet.
+void Scheduler::PlaceDecodes() {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence* seq = running_[i];
+    if (!seq->decodes()) continue;
+    while (seq->state == Sequence::State::kRunning && !kv_.Extend(&seq->kv, seq->n_tokens())) {
+      LATHE_CHECK_GT(running_.size(), 1u);
+      Preempt(running_.back());
+    }
+    if (seq->state == Sequence::State::kRunning) AddSlice(seq, 1, 1);
+  }
+}
+
+// The rest of the rows: prompts of running and of waiting sequences, by rank. When the best of the waiting
+// cannot be admitted, nobody behind it is either.
+void Scheduler::PlacePrompts() {
+  prompts_.clear();
+  for (Sequence* seq : running_) {
+    if (!seq->decodes()) prompts_.push_back(seq);
+  }
+  bool may_admit = !preempted_;
+  for (size_t next = 0; RowsLeft() > 0;) {
+    Sequence* seq = next < prompts_.size() ? prompts_[next] : nullptr;
+    if (may_admit && !waiting_.empty() && (seq == nullptr || BetterRank()(*waiting_.begin(), seq))) {
+      Sequence* head = *waiting_.begin();
+      may_admit = static_cast<int>(running_.size()) < max_sequences_ && TryAdmit(head);
+      if (may_admit) PlaceChunk(head);
+      continue;
+    }
+    if (seq == nullptr) break;
+    PlaceChunk(seq);
+    ++next;
+  }
+}
+
+bool Scheduler::TryAdmit(Sequence* seq) {
+  if (is_blocked_ && blocked_ == seq->rank) return false;
+  RequestState& request = *seq->request;
+  const int reserve = AdmissionReserve(static_cast<int>(running_.size()), kv_.n_pages());
+  const int found = kv_.Admit(&seq->kv, seq->tokens, request.kv_salt, request.spec.allow_cache, reserve);
+  if (found < 0) {
+    is_blocked_ = true;
+    blocked_ = seq->rank;
+    return false;
+  }
+  waiting_.erase(seq);
+  seq->n_computed = found;
+  EnterRunning(seq);
+  if (!request.started) {
+    request.started = true;
+    --counters_.unstarted;
+    request.cached_tokens = found;
+    counters_.cached_tokens += static_cast<uint64_t>(found);
+    counters_.prompt_tokens += static_cast<uint64_t>(seq->n_prompt);
+  }
+  return true;
+}
+
+void Scheduler::PlaceChunk(Sequence* seq) {
+  const int adopted = kv_.Adopt(&seq->kv, seq->tokens, seq->n_computed) - seq->n_computed;
+  seq->n_computed += adopted;
+  if (seq->first_pass) {
+    seq->request->cached_tokens += adopted;
+    counters_.cached_tokens += static_cast<uint64_t>(adopted);
+  }
+
+  int n_rows = RopeRows(*seq, std::min(seq->n_pending(), RowsLeft()));
+  int n_logits = 0;
+  if (n_rows == seq->n_pending()) {
+    const int wanted = seq->request->forked ? 1 : seq->request->spec.n;
+    n_logits = std::min(wanted, LogitsLeft());
+    if (n_logits == 0) --n_rows;  // its last row waits for a step that can sample it
+  }
+  if (n_rows > 0) AddSlice(seq, n_rows, n_logits);
+}
+
+void Scheduler::Preempt(Sequence* seq) {
+  ++counters_.preemptions;
+  preempted_ = true;
+  LeaveRunning(seq);
+  seq->n_lost = std::max(seq->n_lost, seq->n_computed);
+  seq->n_computed = 0;
+  seq->first_pass = false;
+  seq->state = Sequence::State::kWaiting;
+  waiting_.insert(seq);
+}
+
+// Dynamic RoPE: the prompt is rotated for its whole length, however it is cut; a generated token for the
+// length it was generated at, also when it is computed again.
+int Scheduler::RopeLength(const Sequence& seq, int first, int n_rows) const {
+  return first < seq.n_prompt ? seq.n_prompt : first + n_rows;
+}
+
+// So rows with distinct rotations cannot share a slice: rows of it that may be computed at once.
+int Scheduler::RopeRows(const Sequence& seq, int n_rows) const {
+  if (!limits_.dynamic_rope) return n_rows;
+  const int first = seq.n_computed;
+  if (first < seq.n_prompt) return std::min(n_rows, seq.n_prompt - first);
+  return std::min(n_rows, std::max(1, limits_.dynamic_rope_from - first));
+}
+
+void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_logits) {
+  const int first_row = step_.n_rows();
+  const int first = seq->n_computed;
+  const auto begin = seq->tokens.begin() + first;
+  step_.token_ids.insert(step_.token_ids.end(), begin, begin + n_rows);
+  step_.sequences.push_back({.first_row = first_row,
+                             .n_rows = n_rows,
+                             .first_position = first,
+                             .rope_length = RopeLength(*seq, first, n_rows),
+                             .pages = seq->kv.pages.data(),
+                             .n_pages = kv_.PagesFor(first + n_rows)});
+  for (int i = 0; i < n_logits; ++i) {
+    step_.logit_rows.push_back(first_row + n_rows - 1);
+    step_.samples.push_back(seq->sampler.Row(seq->generated()));
+    step_.samples.back().seed += static_cast<uint64_t>(i);  // continuation i of a prompt
+  }
+  scheduled_.push_back({seq, n_rows, n_logits});
+}
+
+}  // namespace lathe

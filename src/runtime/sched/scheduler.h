@@ -1,0 +1,170 @@
+// In-flight batching: which tokens of which sequences run in the next step.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+#include "lathe/request.h"
+#include "runtime/kv/kv_manager.h"
+#include "runtime/sample/sequence_sampler.h"
+#include "runtime/sched/policy.h"
+#include "runtime/step/step.h"
+
+namespace lathe {
+
+struct SchedulerOptions {
+  int max_sequences = 256;  // running at once; lowered to what a step's rows and logit rows can hold
+  int max_step_rows = 0;    // 0: the executor's
+  int max_context = 0;      // prompt and generated tokens of one sequence; 0: the executor's positions
+  KvOptions kv;
+};
+
+// A request as the scheduler wants it: checked, tokenized.
+struct SchedRequest {
+  RequestId id = 0;             // unique among live requests
+  std::vector<TokenId> prompt;  // passed CheckFits
+  std::shared_ptr<const SamplingPolicy> policy;
+  uint64_t seed = 0;  // continuation i draws with seed + i
+  int n = 1;
+  int priority = 0;
+  double deadline = std::numeric_limits<double>::infinity();  // on the clock of BuildStep(now)
+  std::string cache_salt;
+  bool allow_cache = true;
+};
+
+// What happened to one continuation: a token, its end, or both.
+struct SequenceEvent {
+  RequestId request = 0;
+  int index = 0;
+  const SampledToken* token = nullptr;  // in the StepResult given to ApplyResult; null: ended without one
+  FinishReason finish = FinishReason::kNone;
+  Status error;           // when finish is kError
+  int cached_tokens = 0;  // of the request's prompt, so far
+};
+
+struct SchedulerStats {
+  int running = 0, waiting = 0;  // sequences
+  int unstarted = 0;             // requests that never ran yet
+  uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  uint64_t preemptions = 0, recomputed_tokens = 0;
+};
+
+// Pure host code without a clock: the same calls give the same steps. Not thread-safe; owned by one thread.
+//
+// BuildStep and ApplyResult alternate; every other call comes between an ApplyResult and the next BuildStep,
+// so pages are never freed under a running step. A step holds, in order of rank: one row for every sequence
+// that decodes, then chunks of prompts until max_step_rows are used. Order, preemption and why nobody
+// starves: policy.h.
+//
+// A preempted sequence gives up its pages, keeps its tokens and is computed again when it is admitted again;
+// the prefix cache often still has its pages. For n > 1 the prompt is computed once, its last row is sampled
+// once for each continuation (as far as a step's logit rows go), and each continuation shares the prompt's
+// full pages; what lies in the prompt's last, partial page it computes again.
+class Scheduler {
+ public:
+  Scheduler(const ExecutorLimits& limits, const SchedulerOptions& options);
+  ~Scheduler();
+
+  // The longest sequence: prompt and generated tokens.
+  int max_context() const { return max_context_; }
+  int max_sequences() const { return max_sequences_; }
+  // Whether a request with such a prompt can ever run to its max_tokens (0: to one token). Errors, with the
+  // numbers: kInvalidArgument (empty, longer than the context), kResourceExhausted (the KV pool is too
+  // small). May be called from any thread.
+  Status CheckFits(size_t n_prompt, int max_tokens) const;
+
+  void AddRequest(SchedRequest request);
+  // Ends every open continuation of a request, with an event for each; its pages are free at once. Unknown
+  // ids are ignored. `error` goes with FinishReason::kError.
+  void Cancel(RequestId id, FinishReason reason, const Status& error, std::vector<SequenceEvent>* events);
+  // Ends one continuation, without an event (the caller found a stop string in its text).
+  void FinishSequence(RequestId id, int index);
+  // Ends everything with kError (the device is lost) or kCancelled.
+  void CancelAll(FinishReason reason, const Status& error, std::vector<SequenceEvent>* events);
+
+  // The next step, or null when nothing is to be done. First ends what is past its deadline. The step and
+  // what it points to stay as they are until ApplyResult.
+  const Step* BuildStep(double now, std::vector<SequenceEvent>* events);
+  // The result of the step last built. Appends an event for each token.
+  void ApplyResult(const StepResult& result, std::vector<SequenceEvent>* events);
+  // The step last built was not run to its end: forgets it (the caller ends what was in it).
+  void DropStep() { in_step_ = false; }
+
+  bool idle() const { return requests_.empty(); }
+  SchedulerStats stats() const;
+  KvManager& kv() { return kv_; }
+  const KvManager& kv() const { return kv_; }
+
+  // Aborts when state contradicts itself.
+  void CheckInvariants() const;
+
+ private:
+  struct Sequence;
+  struct RequestState;
+  struct BetterRank {
+    bool operator()(const Sequence* a, const Sequence* b) const;
+  };
+  struct Scheduled {
+    Sequence* seq;
+    int n_rows;
+    int n_logits;  // 0: rows in the middle of a prompt
+  };
+
+  // Building (build_step.cc).
+  void ExpireDeadlines(double now, std::vector<SequenceEvent>* events);
+  void PlaceDecodes();
+  void PlacePrompts();
+  void PlaceChunk(Sequence* seq);
+  bool TryAdmit(Sequence* seq);
+  void Preempt(Sequence* seq);
+  void AddSlice(Sequence* seq, int n_rows, int n_logits);
+  int RopeLength(const Sequence& seq, int first, int n_rows) const;
+  int RopeRows(const Sequence& seq, int n_rows) const;
+  int RowsLeft() const { return max_step_rows_ - step_.n_rows(); }
+  int LogitsLeft() const { return limits_.max_logit_rows - static_cast<int>(step_.logit_rows.size()); }
+
+  // Results and life cycle (scheduler.cc).
+  void ApplyTokens(Sequence* seq, std::span<const SampledToken> tokens, std::vector<SequenceEvent>* events);
+  void ForkRequest(Sequence* parent, std::span<const SampledToken> tokens,
+                   std::vector<SequenceEvent>* events);
+  bool TryShare(const Sequence& parent, Sequence* child);
+  void AddToken(Sequence* seq, const SampledToken& token, std::vector<SequenceEvent>* events);
+  void EnterRunning(Sequence* seq);
+  void LeaveRunning(Sequence* seq);
+  void EndSequence(Sequence* seq);
+  RequestState* Find(RequestId id);
+
+  const ExecutorLimits limits_;
+  const int max_context_;
+  const int max_step_rows_;
+  const int max_sequences_;
+  KvManager kv_;
+
+  std::unordered_map<RequestId, std::unique_ptr<RequestState>> requests_;
+  std::vector<std::unique_ptr<RequestState>> ended_;  // kept until the step that may name them is over
+  std::vector<Sequence*> running_;                    // by rank
+  std::set<Sequence*, BetterRank> waiting_;           // hold no pages
+  uint64_t n_arrived_ = 0;
+  double next_deadline_ = std::numeric_limits<double>::infinity();
+  // Admission of the sequence of this rank failed and no page was given up since: no use in trying again.
+  Rank blocked_;
+  bool is_blocked_ = false;
+
+  Step step_;
+  std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
+  std::vector<Sequence*> prompts_;    // scratch
+  bool in_step_ = false;
+  bool preempted_ = false;  // in this step
+
+  SchedulerStats counters_;
+};
+
+}  // namespace lathe

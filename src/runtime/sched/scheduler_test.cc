@@ -1,0 +1,400 @@
+#include "runtime/sched/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "runtime/sched/testing/fake_executor.h"
+
+namespace lathe {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr ExecutorLimits kLimits = {.max_step_rows = 16,
+                                    .max_logit_rows = 8,
+                                    .n_pages = 64,
+                                    .page_size = 4,
+                                    .max_positions = 128,
+                                    .vocab = 50};
+
+SamplingParams Greedy(int max_tokens) {
+  SamplingParams p;
+  p.temperature = 0;
+  p.max_tokens = max_tokens;
+  p.ignore_eos = true;
+  return p;
+}
+
+std::vector<TokenId> Iota(int n, int from = 1) {
+  std::vector<TokenId> v(static_cast<size_t>(n));
+  std::iota(v.begin(), v.end(), from);
+  return v;
+}
+
+// Runs a scheduler on the fake device and keeps what came out.
+struct Driver {
+  explicit Driver(const ExecutorLimits& l, SchedulerOptions options = {})
+      : limits(l), executor(l), scheduler(l, options) {}
+
+  void Add(RequestId id, std::vector<TokenId> prompt, const SamplingParams& params, int n = 1,
+           int priority = 0) {
+    SchedRequest r;
+    r.id = id;
+    r.prompt = std::move(prompt);
+    r.policy = std::make_shared<SamplingPolicy>(params, std::vector<TokenId>{0},
+                                                std::vector<std::vector<TokenId>>{});
+    r.n = n;
+    r.priority = priority;
+    scheduler.AddRequest(std::move(r));
+  }
+  // The step that ran, or null.
+  const Step* Run(double now = 0) {
+    events.clear();
+    const Step* step = scheduler.BuildStep(now, &events);
+    if (step != nullptr) {
+      last = *step;
+      const Status status = executor.Execute(*step, &result);
+      EXPECT_TRUE(status.ok()) << status.message();
+      scheduler.ApplyResult(result, &events);
+    }
+    for (const SequenceEvent& e : events) {
+      auto& out = outputs[{e.request, e.index}];
+      if (e.token != nullptr) out.tokens.push_back(e.token->id);
+      if (e.finish != FinishReason::kNone) {
+        EXPECT_EQ(out.finish, FinishReason::kNone);
+        out.finish = e.finish;
+        order.push_back(e.request);
+      }
+    }
+    scheduler.CheckInvariants();
+    return step == nullptr ? nullptr : &last;
+  }
+  int RunAll() {
+    int steps = 0;
+    for (; Run() != nullptr; ++steps) EXPECT_LT(steps, 10000);
+    EXPECT_EQ(scheduler.kv().n_used(), 0);
+    return steps;
+  }
+  std::vector<int> SliceRows() const {
+    std::vector<int> rows;
+    for (const SeqSlice& s : last.sequences) rows.push_back(s.n_rows);
+    return rows;
+  }
+
+  const ExecutorLimits limits;
+  testing::FakeExecutor executor;
+  Scheduler scheduler;
+  StepResult result;
+  Step last;
+  std::vector<SequenceEvent> events;
+  std::map<std::pair<RequestId, int>, testing::Alone> outputs;
+  std::vector<RequestId> order;  // of ends
+};
+
+TEST(Policy, RankIsPriorityThenArrival) {
+  EXPECT_LT(RankOf(0, 1, 0), RankOf(0, 2, 0));
+  EXPECT_LT(RankOf(0, 1, 0), RankOf(0, 1, 1));
+  EXPECT_LT(RankOf(1, 60000, 0), RankOf(0, 0, 0));
+  EXPECT_LT(RankOf(0, 0, 0), RankOf(1, kOvertake + 1, 0));  // overtaken often enough
+  EXPECT_LT(RankOf(INT32_MAX, 0, 0), RankOf(INT32_MIN, 0, 0));
+}
+
+TEST(Policy, ReserveNeverBlocksAnEmptyDevice) {
+  EXPECT_EQ(AdmissionReserve(0, 1), 0);
+  EXPECT_EQ(AdmissionReserve(3, 100), 3);
+  EXPECT_EQ(AdmissionReserve(100, 160), 20);
+  EXPECT_EQ(AdmissionReserve(5, 4), 1);
+}
+
+TEST(Scheduler, OneRequestRunsToItsEnd) {
+  Driver d(kLimits);
+  d.Add(7, Iota(20), Greedy(5));
+  EXPECT_EQ(d.RunAll(), 6);  // 16 + 4 rows of prompt, 4 more tokens
+  const auto alone = testing::RunAlone(kLimits, Iota(20), Greedy(5), 0, {0}, {}, 128);
+  EXPECT_EQ((d.outputs[{7, 0}].tokens), alone.tokens);
+  EXPECT_EQ((d.outputs[{7, 0}].finish), FinishReason::kLength);
+  const SchedulerStats s = d.scheduler.stats();
+  EXPECT_EQ(s.prompt_tokens, 20u);
+  EXPECT_EQ(s.generated_tokens, 5u);
+  EXPECT_EQ(s.running + s.waiting + s.unstarted, 0);
+}
+
+TEST(Scheduler, DecodesComeFirstAndPromptsFillTheRest) {
+  Driver d(kLimits);
+  d.Add(1, Iota(3), Greedy(20));
+  d.Add(2, Iota(3, 100), Greedy(20));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(3, 3));
+  d.Add(3, Iota(40, 200), Greedy(3));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 1, 14));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 1, 14));
+  d.Add(4, Iota(5, 300), Greedy(3));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 1, 12, 2));  // the rest of 3, the start of 4
+  EXPECT_THAT(d.last.logit_rows, ElementsAre(0, 1, 13));
+  d.RunAll();
+}
+
+TEST(Scheduler, ContextEndsASequence) {
+  SchedulerOptions options;
+  options.max_context = 24;
+  Driver d(kLimits, options);
+  d.Add(1, Iota(20), Greedy(0));
+  d.Add(2, Iota(20), Greedy(100));
+  d.RunAll();
+  for (RequestId id : {1, 2}) {
+    EXPECT_EQ((d.outputs[{id, 0}].tokens.size()), 4u);
+    EXPECT_EQ((d.outputs[{id, 0}].finish), FinishReason::kLength);
+  }
+}
+
+TEST(Scheduler, RefusesWhatNeverFits) {
+  ExecutorLimits limits = kLimits;
+  limits.n_pages = 5;  // 20 tokens
+  Driver d(limits);
+  EXPECT_TRUE(d.scheduler.CheckFits(20, 0).ok());
+  EXPECT_TRUE(d.scheduler.CheckFits(11, 10).ok());
+  const Status small = d.scheduler.CheckFits(11, 11);
+  EXPECT_EQ(small.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(small.message(),
+              HasSubstr("needs the KV cache of 21 tokens (11 of the prompt, up to 11 generated)"));
+  EXPECT_THAT(small.message(), HasSubstr("holds 20"));
+  const Status longer = d.scheduler.CheckFits(128, 1);
+  EXPECT_EQ(longer.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(longer.message(), HasSubstr("128 tokens"));
+  EXPECT_EQ(d.scheduler.CheckFits(0, 1).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(d.scheduler.CheckFits(1, INT32_MAX).code(), StatusCode::kResourceExhausted);
+  // As long as the pool goes, and the last page is used whole.
+  d.Add(1, Iota(11), Greedy(10));
+  d.Add(2, Iota(20), Greedy(0));
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 0}].tokens.size()), 10u);
+  EXPECT_EQ((d.outputs[{2, 0}].tokens.size()), 1u);
+}
+
+TEST(Scheduler, SharedPromptIsComputedOnce) {
+  Driver d(kLimits);
+  d.Add(1, Iota(14), Greedy(2));
+  d.RunAll();
+  d.Add(2, Iota(14), Greedy(2));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(2));
+  EXPECT_EQ(d.events[0].cached_tokens, 12);
+  EXPECT_EQ(d.scheduler.stats().cached_tokens, 12u);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 0}].tokens), (d.outputs[{2, 0}].tokens));
+}
+
+TEST(Scheduler, LaterPromptAdoptsWhatTheFirstComputes) {
+  Driver d(kLimits);
+  d.Add(1, Iota(40), Greedy(1));
+  d.Add(2, Iota(40), Greedy(1));
+  d.Run();
+  d.Run();
+  d.Run();  // 8 rows of 1 end it; 2 starts behind what is committed
+  EXPECT_THAT(d.SliceRows(), ElementsAre(8, 8));
+  EXPECT_EQ(d.last.sequences[1].first_position, 32);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 0}].tokens), (d.outputs[{2, 0}].tokens));
+}
+
+TEST(Scheduler, ManyContinuationsShareOnePrompt) {
+  SamplingParams p = Greedy(6);
+  p.temperature = 1;
+  for (const int n_prompt : {1, 3, 4, 12, 13}) {
+    Driver d(kLimits);
+    d.Add(1, Iota(n_prompt), p, 5);
+    d.Run();
+    EXPECT_THAT(d.last.logit_rows, ::testing::Each(n_prompt - 1));
+    EXPECT_EQ(d.last.logit_rows.size(), 5u);
+    d.Run();
+    EXPECT_EQ(d.last.sequences.size(), 5u);
+    EXPECT_EQ(d.last.n_rows(),
+              std::min(16, 1 + 4 * (1 + n_prompt % 4)));  // others compute the partial page again
+    d.RunAll();
+    for (int i = 0; i < 5; ++i) {
+      const auto alone =
+          testing::RunAlone(kLimits, Iota(n_prompt), p, static_cast<uint64_t>(i), {0}, {}, 128);
+      EXPECT_EQ((d.outputs[{1, i}].tokens), alone.tokens) << i;
+    }
+  }
+}
+
+TEST(Scheduler, MoreContinuationsThanAStepCanSample) {
+  SamplingParams p = Greedy(9);
+  p.temperature = 1;
+  for (const bool cache : {true, false}) {
+    SchedulerOptions options;
+    options.kv.prefix_cache = cache;
+    Driver d(kLimits, options);
+    d.Add(1, Iota(13), p, 30);
+    d.RunAll();
+    for (int i = 0; i < 30; ++i) {
+      const auto alone = testing::RunAlone(kLimits, Iota(13), p, static_cast<uint64_t>(i), {0}, {}, 128);
+      EXPECT_EQ((d.outputs[{1, i}].tokens), alone.tokens) << i;
+    }
+  }
+}
+
+TEST(Scheduler, PreemptsTheLastInRankAndKeepsItsTokens) {
+  ExecutorLimits limits = kLimits;
+  limits.n_pages = 10;
+  Driver d(limits);
+  d.Add(1, Iota(8), Greedy(20));
+  d.Add(2, Iota(8, 100), Greedy(20), 1, 1);  // later, but with a higher priority
+  d.RunAll();
+  EXPECT_GT(d.scheduler.stats().preemptions, 0u);
+  EXPECT_THAT(d.order, ElementsAre(2, 1));
+  EXPECT_EQ((d.outputs[{1, 0}].tokens),
+            testing::RunAlone(limits, Iota(8), Greedy(20), 0, {0}, {}, 41).tokens);
+  EXPECT_EQ((d.outputs[{2, 0}].tokens),
+            testing::RunAlone(limits, Iota(8, 100), Greedy(20), 0, {0}, {}, 41).tokens);
+}
+
+TEST(Scheduler, HigherPriorityStartsEarlier) {
+  SchedulerOptions options;
+  options.max_sequences = 1;
+  Driver d(kLimits, options);
+  d.Add(1, Iota(4), Greedy(2));
+  d.Run();
+  d.Add(2, Iota(4), Greedy(2), 1, 0);
+  d.Add(3, Iota(4), Greedy(2), 1, 5);
+  d.Add(4, Iota(4), Greedy(2), 1, 0);
+  d.RunAll();
+  EXPECT_THAT(d.order, ElementsAre(1, 3, 2, 4));
+}
+
+TEST(Scheduler, AnUrgentStreamDoesNotStarveAModestRequest) {
+  SchedulerOptions options;
+  options.max_sequences = 1;
+  Driver d(kLimits, options);
+  d.Add(1, Iota(2), Greedy(1), 1, 0);
+  d.Add(2, Iota(2), Greedy(1), 1, 1);
+  // One urgent request arrives for each that ends: the modest one never finds an empty line.
+  RequestId next = 3;
+  std::vector<SequenceEvent> events;
+  while (d.outputs[{1, 0}].finish == FinishReason::kNone) {
+    ASSERT_LT(next, static_cast<RequestId>(kOvertake) + 10);
+    d.Add(next++, Iota(2), Greedy(1), 1, 1);
+    const Step* step = d.scheduler.BuildStep(0, &events);
+    ASSERT_TRUE(d.executor.Execute(*step, &d.result).ok());
+    d.scheduler.ApplyResult(d.result, &events);
+    for (const auto& e : events) {
+      if (e.request == 1) d.outputs[{1, 0}].finish = e.finish;
+    }
+    events.clear();
+  }
+  EXPECT_GT(next, static_cast<RequestId>(kOvertake) - 10);
+}
+
+TEST(Scheduler, EqualRequestsEndInOrderOfArrival) {
+  SchedulerOptions options;
+  options.max_sequences = 3;
+  Driver d(kLimits, options);
+  std::vector<RequestId> expected;
+  for (RequestId id = 1; id <= 20; ++id) {
+    d.Add(id, Iota(6, static_cast<int>(10 * id)), Greedy(4));
+    expected.push_back(id);
+  }
+  d.RunAll();
+  EXPECT_EQ(d.order, expected);
+}
+
+TEST(Scheduler, CancelFreesPagesAtOnce) {
+  Driver d(kLimits);
+  d.Add(1, Iota(20), Greedy(50), 3);
+  d.Add(2, Iota(20, 100), Greedy(50));
+  d.Run();
+  std::vector<SequenceEvent> events;
+  d.scheduler.Cancel(1, FinishReason::kCancelled, Status::Ok(), &events);  // in the middle of its prompt
+  EXPECT_EQ(events.size(), 3u);
+  EXPECT_EQ(d.scheduler.kv().n_used(), 0);
+  d.scheduler.Cancel(99, FinishReason::kCancelled, Status::Ok(), &events);
+  d.Run();
+  d.Run();
+  EXPECT_GT(d.scheduler.kv().n_used(), 0);
+  d.scheduler.Cancel(2, FinishReason::kCancelled, Status::Ok(), &events);
+  EXPECT_EQ(events.size(), 4u);
+  EXPECT_EQ(d.scheduler.kv().n_used(), 0);
+  EXPECT_TRUE(d.scheduler.idle());
+  EXPECT_EQ(d.Run(), nullptr);
+}
+
+TEST(Scheduler, DeadlinesEndWaitingAndRunning) {
+  SchedulerOptions options;
+  options.max_sequences = 1;
+  Driver d(kLimits, options);
+  for (RequestId id : {1, 2, 3}) {
+    SchedRequest r;
+    r.id = id;
+    r.prompt = Iota(4);
+    r.policy = std::make_shared<SamplingPolicy>(Greedy(30), std::vector<TokenId>{},
+                                                std::vector<std::vector<TokenId>>{});
+    r.deadline = id == 3 ? 100 : 10 + static_cast<double>(id);
+    d.scheduler.AddRequest(std::move(r));
+  }
+  d.Run(1);
+  EXPECT_TRUE(d.order.empty());
+  d.Run(11);
+  EXPECT_THAT(d.order, ElementsAre(1));
+  d.Run(50);
+  EXPECT_THAT(d.order, ElementsAre(1, 2));
+  EXPECT_EQ((d.outputs[{2, 0}].finish), FinishReason::kDeadline);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{3, 0}].finish), FinishReason::kLength);
+}
+
+TEST(Scheduler, BadLogitsFailTheirRequestOnly) {
+  Driver d(kLimits);
+  d.executor.poison = 77;
+  d.Add(1, Iota(6), Greedy(5));
+  d.Add(2, {5, 77, 5}, Greedy(5), 3);
+  d.Add(3, Iota(6, 100), Greedy(5));
+  d.Run();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ((d.outputs[{2, i}].finish), FinishReason::kError);
+    EXPECT_TRUE((d.outputs[{2, i}].tokens.empty()));
+  }
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 0}].finish), FinishReason::kLength);
+  EXPECT_EQ((d.outputs[{3, 0}].finish), FinishReason::kLength);
+}
+
+TEST(Scheduler, FinishSequenceEndsOneContinuation) {
+  Driver d(kLimits);
+  d.Add(1, Iota(5), Greedy(10), 3);
+  d.Run();
+  d.scheduler.FinishSequence(1, 1);
+  d.scheduler.FinishSequence(1, 1);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 1}].tokens.size()), 1u);
+  EXPECT_EQ((d.outputs[{1, 0}].tokens.size()), 10u);
+  EXPECT_EQ((d.outputs[{1, 2}].tokens.size()), 10u);
+}
+
+TEST(Scheduler, DynamicRopeRecomputesEveryLengthAsItWas) {
+  ExecutorLimits limits = kLimits;
+  limits.dynamic_rope = true;
+  limits.dynamic_rope_from = 12;
+  limits.n_pages = 14;
+  Driver d(limits);
+  for (RequestId id = 1; id <= 4; ++id) d.Add(id, Iota(6 + 4 * static_cast<int>(id)), Greedy(18));
+  d.RunAll();
+  EXPECT_GT(d.scheduler.stats().preemptions, 0u);
+  EXPECT_GT(d.scheduler.stats().recomputed_tokens, 0u);
+  for (RequestId id = 1; id <= 4; ++id) {
+    const auto prompt = Iota(6 + 4 * static_cast<int>(id));
+    EXPECT_EQ((d.outputs[{id, 0}].tokens),
+              testing::RunAlone(limits, prompt, Greedy(18), 0, {0}, {}, 57).tokens);
+  }
+}
+
+}  // namespace
+}  // namespace lathe
