@@ -38,7 +38,7 @@ struct GemmParams {
   const void* x = nullptr;        // (M, K) f32 or bf16 = ActivationType(class), row stride ldx elements
   int64_t ldx = 0;
   const void* w = nullptr;        // packed as above, WeightType(class)
-  const float* bias = nullptr;    // (N) f32 in the order of the packed columns, or null
+  const float* bias = nullptr;    // f32 of packed column: (N), with silu_mul 64 for every panel; or null
   void* y = nullptr;              // (M, N) or (M, N / 2)
   int64_t ldy = 0;
   DType y_type = DType::kF32;     // f32, or bf16 where the next op reads bf16 (silu_mul feeding a matmul)
@@ -86,7 +86,8 @@ struct AttnSeq {
   const int32_t* pages = nullptr;
 };
 
-// From the rows of the fused QKV matmul: q and k normed per head (when gains are given), rotated, q written
+// From the rows of the fused QKV matmul: q and k normed per head (when gains are given), rotated (the pairs
+// (i, i + rotary_dim / 2) of the first rotary_dim elements, as Hugging Face stores Llama weights), q written
 // to q_out scaled by q_scale, k and v written into their pages.
 struct RopeAppendParams {
   int n_tokens = 0, n_heads = 0;       // q heads; kv heads and head_dim in kv
