@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace lathe {
 namespace {
@@ -343,8 +344,8 @@ class OpVerifier {
 Status VerifyWeights(const Plan& plan, uint64_t weight_blob_bytes) {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   for (const WeightDef& w : plan.weights) {
-    if (w.bytes != ExpectedBytes(w) || w.offset % 64 != 0 || w.offset > weight_blob_bytes ||
-        w.bytes > weight_blob_bytes - w.offset)
+    if (w.N < 1 || w.K < 1 || w.bytes != ExpectedBytes(w) || w.offset % 64 != 0 ||
+        w.offset > weight_blob_bytes || w.bytes > weight_blob_bytes - w.offset)
       return Error(StatusCode::kCorrupt,
                    "weight '%s' of %llu bytes at %llu does not fit its shape or the blob", w.name.c_str(),
                    static_cast<unsigned long long>(w.bytes), static_cast<unsigned long long>(w.offset));
@@ -482,8 +483,15 @@ Status VerifyPlan(const Plan& plan, uint64_t weight_blob_bytes) {
     return {StatusCode::kCorrupt, "plan: head or page sizes do not fit together"};
   LATHE_RETURN_IF_ERROR(VerifyWeights(plan, weight_blob_bytes));
   for (const BufferDef& b : plan.buffers)
-    if (b.bytes_per_row % 64 != 0)
-      return Error(StatusCode::kCorrupt, "buffer '%s' is not aligned", b.name.c_str());
+    if (b.bytes_per_row < 64 || b.bytes_per_row % 64 != 0)
+      return Error(StatusCode::kCorrupt, "buffer '%s' is empty or not aligned", b.name.c_str());
+  for (const GemmTactic& t : plan.tactics) {
+    int before = 0;
+    for (const TacticBucket& b : t.buckets)
+      if (std::exchange(before, b.max_m) >= b.max_m || t.N < 1 || t.K < 1)
+        return Error(StatusCode::kCorrupt, "plan: the tactic for (%lld, %lld) has buckets out of order",
+                     static_cast<long long>(t.N), static_cast<long long>(t.K));
+  }
   for (size_t i = 0; i < plan.ops.size(); ++i)
     LATHE_RETURN_IF_ERROR(OpVerifier(plan, static_cast<int>(i)).Check());
   const bool last = plan.pp_rank == plan.pp - 1;

@@ -218,6 +218,9 @@ TEST(VerifyPlan, NamesWhatDoesNotFit) {
       {"logits in step rows", [](Plan* p) { p->logits_buffer = kQkv; }, "logits"},
       {"narrow logits", [](Plan* p) { p->logits_buffer = kSelected; }, "logits"},
       {"unaligned buffer", [](Plan* p) { p->buffers[kQkv].bytes_per_row = 520; }, "'qkv'"},
+      {"empty buffer", [](Plan* p) { p->buffers[kQkv].bytes_per_row = 0; }, "'qkv'"},
+      {"buckets out of order", [](Plan* p) { p->tactics[0].buckets[1].max_m = 1; }, "out of order"},
+      {"bucket for no rows", [](Plan* p) { p->tactics[0].buckets[0].max_m = 0; }, "out of order"},
       // Weights.
       {"weight of other bytes", [](Plan* p) { p->weights[2].bytes -= 2; }, "layers.0.qkv"},
       {"unaligned weight", [](Plan* p) { p->weights[7].offset += 2; }, "lm_head"},
