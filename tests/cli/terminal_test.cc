@@ -113,6 +113,12 @@ TEST(Terminal, PrintableLeavesNoControlCharacter) {
   EXPECT_EQ(Printable("a\n\tb\x1b[2J\x7f\xc3\xa9"), "a\\n\\tb\\x1b[2J\\x7f\xc3\xa9");
 }
 
+TEST(Terminal, SafeTextKeepsNewlinesAndDropsEscapeSequences) {
+  EXPECT_EQ(TerminalSafe("a\n\tb"), "a\n\tb");
+  EXPECT_EQ(TerminalSafe("\x1b[2Jx\r\x7f"), "\xef\xbf\xbd[2Jx\xef\xbf\xbd\xef\xbf\xbd");
+  EXPECT_EQ(TerminalSafe("\xc2\x9b" "1mx\xc2\xa0\xe6\x97\xa5"), "\xef\xbf\xbd" "1mx\xc2\xa0\xe6\x97\xa5");
+}
+
 TEST(Terminal, APipeIsNoTerminalAndHasNoColour) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);

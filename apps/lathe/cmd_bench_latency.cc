@@ -1,0 +1,164 @@
+// `lathe bench latency`: how long the first token and each further one take at a fixed batch.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "base/status.h"
+#include "bench.h"
+#include "commands.h"
+#include "machine.h"
+#include "model_options.h"
+#include "terminal/format.h"
+#include "terminal/progress.h"
+#include "terminal/table.h"
+
+namespace lathe::cli {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  int input_len = 128, output_len = 128, batch = 1, iterations = 10, warmup = 2, seed = 0;
+  std::string json;
+};
+
+// One value for each iteration.
+struct Samples {
+  std::vector<double> first_ms, token_ms, tokens_per_second, gbps, percent;
+};
+
+Status Check(const Options& options) {
+  LATHE_RETURN_IF_ERROR(CheckRange("--input-len", options.input_len, 1, 1 << 24));
+  LATHE_RETURN_IF_ERROR(CheckRange("--output-len", options.output_len, 1, 1 << 24));
+  LATHE_RETURN_IF_ERROR(CheckRange("--batch", options.batch, 1, 4096));
+  LATHE_RETURN_IF_ERROR(CheckRange("--iterations", options.iterations, 1, 1 << 20));
+  return CheckRange("--warmup", options.warmup, 0, 1 << 20);
+}
+
+// Adds one iteration's figures. The bytes of a decode step: all weights once, and the keys and values of
+// each sequence at its mean length.
+void AddSample(const Options& options, const ModelInfo& model, const std::vector<BenchTimes>& times,
+               Samples* samples) {
+  double first = 0, begin = times[0].submitted, decode_begin = 0, end = 0;
+  for (const BenchTimes& t : times) {
+    first = std::max(first, t.first - t.submitted);
+    begin = std::min(begin, t.submitted);
+    decode_begin = std::max(decode_begin, t.first);
+    end = std::max(end, t.last);
+  }
+  samples->first_ms.push_back(first * 1e3);
+  samples->tokens_per_second.push_back(static_cast<double>(options.batch) * options.output_len /
+                                       (end - begin));
+  if (options.output_len < 2 || end <= decode_begin) return;
+  const double per_step = (end - decode_begin) / (options.output_len - 1);
+  const double mean_length = options.input_len + options.output_len / 2.0;
+  const double bytes = static_cast<double>(model.weight_bytes) +
+                       options.batch * mean_length * static_cast<double>(model.kv_bytes_per_token);
+  samples->token_ms.push_back(per_step * 1e3);
+  samples->gbps.push_back(bytes / per_step / 1e9);
+}
+
+struct Metric {
+  const char* name;
+  const char* key;
+  const std::vector<double>* values;
+  const char* format;
+};
+
+constexpr std::pair<const char*, double> kColumns[] = {
+    {"min", 0}, {"median", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
+
+Expected<int> Run(const Options& options) {
+  LATHE_RETURN_IF_ERROR(Check(options));
+  ModelOptions open = options.model;
+  open.engine.max_sequences = std::max(open.engine.max_sequences, options.batch);
+  // The roof is measured before and after, with the engine asleep, and the better one counts: a virtual
+  // machine's bandwidth comes and goes.
+  const MachineRoofs before = MeasureRoofsNow(options.model.engine.threads);
+  LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
+  const ModelInfo& model = engine->model();
+
+  Rng rng(static_cast<uint64_t>(options.seed));
+  Samples samples;
+  {
+    Progress progress(STDERR_FILENO);
+    const int total = options.warmup + options.iterations;
+    for (int i = 0; i < total; ++i) {
+      progress.Update(i < options.warmup ? "warming up" : "measuring", static_cast<uint64_t>(i),
+                      static_cast<uint64_t>(total), Unit::kItems);
+      std::vector<BenchRequest> batch(static_cast<size_t>(options.batch));
+      for (BenchRequest& request : batch) {
+        request = {RandomIds(rng, options.input_len, model.vocab), options.output_len};
+      }
+      LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(*engine, batch));
+      if (i >= options.warmup) AddSample(options, model, times, &samples);
+    }
+  }
+  MachineRoofs roofs = MeasureRoofsNow(options.model.engine.threads);
+  roofs.read_gbps = std::max(roofs.read_gbps, before.read_gbps);
+  for (const double gbps : samples.gbps) samples.percent.push_back(100 * gbps / roofs.read_gbps);
+
+  const Metric metrics[] = {{"first token, ms", "first_token_ms", &samples.first_ms, "%.2f"},
+                            {"per token, ms", "per_token_ms", &samples.token_ms, "%.3f"},
+                            {"tokens/s", "tokens_per_second", &samples.tokens_per_second, "%.1f"},
+                            {"weights + KV, GB/s", "gbps", &samples.gbps, "%.2f"},
+                            {"of measured read, %", "percent_of_read", &samples.percent, "%.1f"}};
+  std::vector<Table::Column> columns{{""}};
+  for (const auto& [name, p] : kColumns) columns.push_back({name, Align::kRight});
+  Table table(std::move(columns));
+  Json json_metrics = Json::object();
+  for (const Metric& metric : metrics) {
+    if (metric.values->empty()) continue;
+    std::vector<std::string> row{metric.name};
+    Json cells = Json::object();
+    for (const auto& [name, p] : kColumns) {
+      const double value = Percentile(*metric.values, p);
+      char text[64];
+      std::snprintf(text, sizeof text, metric.format, value);
+      row.emplace_back(text);
+      cells[name] = value;
+    }
+    table.AddRow(std::move(row));
+    json_metrics[metric.key] = cells;
+  }
+  std::printf("%s, %s, %d threads: batch %d, %d tokens in, %d out, %d iterations\n", model.name.c_str(),
+              model.dtype.c_str(), ResolveThreads(options.model.engine.threads), options.batch,
+              options.input_len, options.output_len, options.iterations);
+  std::fputs(table.Render().c_str(), stdout);
+  std::printf("measured read bandwidth: %.1f GB/s\n", roofs.read_gbps);
+
+  const Json result{{"benchmark", "latency"},
+                    {"model", ModelToJson(model)},
+                    {"config",
+                     {{"input_len", options.input_len},
+                      {"output_len", options.output_len},
+                      {"batch", options.batch},
+                      {"iterations", options.iterations},
+                      {"warmup", options.warmup},
+                      {"seed", options.seed}}},
+                    {"metrics", json_metrics}};
+  LATHE_RETURN_IF_ERROR(
+      WriteBenchJson(options.json, result, MachineToJson(roofs, options.model.engine.threads)));
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddBenchLatency(Command& bench) {
+  auto options = std::make_shared<Options>();
+  Command command =
+      bench.Sub("latency", "Time to the first token and for each further one, at a fixed batch",
+                "lathe bench latency model.lathe --input-len 512 --output-len 128 --json out.json");
+  options->model.Declare(command);
+  command.Option("--input-len", &options->input_len, "Prompt tokens (random ids)");
+  command.Option("--output-len", &options->output_len, "Tokens to generate");
+  command.Option("--batch", &options->batch, "Requests at once");
+  command.Option("--iterations", &options->iterations, "Measured repetitions");
+  command.Option("--warmup", &options->warmup, "Repetitions before that");
+  command.Option("--seed", &options->seed, "Of the random prompts");
+  command.Option("--json", &options->json, "Write the result to this file as well");
+  command.OnRun([options] { return Run(*options); });
+}
+
+}  // namespace lathe::cli

@@ -1,0 +1,20 @@
+// Each command declares itself below its parent.
+#pragma once
+
+#include "flags.h"
+
+namespace lathe::cli {
+
+void AddConvert(Command& root);
+void AddBuild(Command& root);
+void AddInspect(Command& root);
+void AddRun(Command& root);
+void AddChat(Command& root);
+void AddBenchLatency(Command& bench);
+void AddBenchThroughput(Command& bench);
+void AddEvalPerplexity(Command& eval);
+void AddSynth(Command& root);
+void AddMachine(Command& root);
+void AddVersion(Command& root);
+
+}  // namespace lathe::cli

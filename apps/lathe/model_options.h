@@ -1,0 +1,26 @@
+// From the MODEL argument (an engine file, or a model's directory) to a running engine.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "flags.h"
+#include "lathe/engine.h"
+
+namespace lathe::cli {
+
+struct ModelOptions {
+  std::string path;
+  std::string dtype = "bf16";  // for a directory
+  EngineOptions engine;
+
+  // MODEL, --dtype, --threads, --kv-bytes and --context.
+  void Declare(Command& command);
+};
+
+// Builds into the cache first when `options.path` is a directory without a fitting engine, with progress on
+// stderr. Errors: the build's and Engine::Load's.
+Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options);
+
+}  // namespace lathe::cli
