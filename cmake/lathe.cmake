@@ -4,12 +4,13 @@
 # the folder has headers only. src/PATH/*_test.cc become one GoogleTest program, `PATH_test`. DEPS that are
 # folders are given by path, others as targets. STRICT adds -Wconversion (parsers of foreign bytes).
 # SUBDIRS names folders inside src/PATH whose *.cc belong to the same library (model families).
+# TEST_DEPS are folders that only the tests need (an oracle, say).
 # ISA_KERNELS compiles src/PATH/isa/*.cc once per instruction set (see lathe_add_isa_kernels).
 enable_testing()
 
 add_library(lathe_options INTERFACE)
 target_include_directories(lathe_options INTERFACE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/src)
-target_compile_options(lathe_options INTERFACE -Wall -Wextra -Werror -fno-math-errno)
+target_compile_options(lathe_options INTERFACE -Wall -Wextra -Werror -fno-math-errno -ffp-contract=off)
 if(LATHE_SANITIZE)
   target_compile_options(lathe_options INTERFACE -fsanitize=${LATHE_SANITIZE} -fno-sanitize-recover=all
                                                  -fno-omit-frame-pointer -g1)
@@ -58,7 +59,7 @@ function(lathe_target_name path out)
 endfunction()
 
 function(lathe_module path)
-  cmake_parse_arguments(ARG "STRICT;ISA_KERNELS" "" "DEPS;SUBDIRS" ${ARGN})
+  cmake_parse_arguments(ARG "STRICT;ISA_KERNELS" "" "DEPS;SUBDIRS;TEST_DEPS" ${ARGN})
   lathe_target_name(${path} target)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${path}/*.cc)
   foreach(subdir ${ARG_SUBDIRS})
@@ -98,6 +99,10 @@ function(lathe_module path)
   if(wanted AND tests)
     add_executable(${test_name} ${tests})
     target_link_libraries(${test_name} PRIVATE ${target} lathe_testing)
+    foreach(dep ${ARG_TEST_DEPS})
+      lathe_target_name(${dep} dep_target)
+      target_link_libraries(${test_name} PRIVATE ${dep_target})
+    endforeach()
     lathe_add_test(${test_name} COMMAND ${test_name})
   endif()
 endfunction()

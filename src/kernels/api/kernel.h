@@ -18,8 +18,8 @@ enum class OpKind : uint8_t { kEmbed, kRmsNorm, kGemm, kRopeAppend, kAttention, 
 enum class Isa : uint8_t { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
 
 std::string_view ToString(OpKind kind);
-std::string_view ToString(Isa isa);          // "portable", "avx2", "avx512", "avx512bf16"
-std::string_view ToString(NumericClass c);   // "f32", "bf16-fma", "bf16-dot"
+std::string_view ToString(Isa isa);         // "portable", "avx2", "avx512", "avx512bf16"
+std::string_view ToString(NumericClass c);  // "f32", "bf16-fma", "bf16-dot"
 
 // One of `count` threads that run the same op with the same params at the same time. Tasks are handed out
 // through `next_task` (starts at 0), so a thread that lost its core for a while does not hold the others;
@@ -28,7 +28,7 @@ struct Worker {
   int index = 0;
   int count = 1;
   std::atomic<int>* next_task = nullptr;
-  std::span<std::byte> scratch;              // at least kScratchBytes, 64-byte aligned
+  std::span<std::byte> scratch;  // at least kScratchBytes, 64-byte aligned
 
   // Next task below n_tasks, or -1 when none is left.
   int Next(int n_tasks) const {
@@ -56,7 +56,7 @@ using AttentionFn = void (*)(const AttentionParams&, const Worker&);
 
 // A GEMM tactic: valid for token counts min_m..max_m. All tactics of one (isa, class) give the same bits.
 struct GemmKernel {
-  std::string_view name;                     // "avx512_bf16fma_6x4_kc256"
+  std::string_view name;  // "avx512_bf16fma_6x4_kc256"
   Isa isa = Isa::kPortable;
   NumericClass numeric = NumericClass::kF32;
   int min_m = 1, max_m = 1 << 30;

@@ -31,7 +31,9 @@ TEST(Cost, AttentionCountsVisibleKeys) {
   for (const int window : {0, 1, 7, 64}) {
     for (const int first : {0, 3, 63, 200}) {
       const AttnSeq seq{.first_row = 0, .n_rows = 5, .first_position = first};
-      AttentionParams p{.n_tokens = 5, .n_heads = 4};
+      AttentionParams p;
+      p.n_tokens = 5;
+      p.n_heads = 4;
       p.kv = {.page_size = 16, .n_kv_heads = 2, .head_dim = 8, .type = DType::kBf16};
       p.seqs = &seq;
       p.n_seqs = 1;
@@ -58,7 +60,7 @@ TEST(Names, AreDistinct) {
 
 TEST(Worker, HandsOutEachTaskOnce) {
   std::atomic<int> next{0};
-  const Worker worker{.next_task = &next};
+  const Worker worker{.index = 0, .count = 1, .next_task = &next, .scratch = {}};
   EXPECT_EQ(worker.Next(2), 0);
   EXPECT_EQ(worker.Next(2), 1);
   EXPECT_EQ(worker.Next(2), -1);

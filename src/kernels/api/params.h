@@ -14,13 +14,15 @@ namespace lathe {
 
 // How products are formed and summed. Fixed per engine; all kernels of one engine share it.
 enum class NumericClass : uint8_t {
-  kF32,       // f32 weights, f32 activations, one fused multiply-add per k
-  kBf16Fma,   // bf16 weights widened, f32 activations, one fused multiply-add per k
-  kBf16Dot,   // bf16 weights, activations rounded to bf16, k in pairs as vdpbf16ps adds them
+  kF32,      // f32 weights, f32 activations, one fused multiply-add per k
+  kBf16Fma,  // bf16 weights widened, f32 activations, one fused multiply-add per k
+  kBf16Dot,  // bf16 weights, activations rounded to bf16, k in pairs as vdpbf16ps adds them
 };
 
 // Activations entering a matmul: f32 in kF32 and kBf16Fma, bf16 in kBf16Dot.
-constexpr DType ActivationType(NumericClass c) { return c == NumericClass::kBf16Dot ? DType::kBf16 : DType::kF32; }
+constexpr DType ActivationType(NumericClass c) {
+  return c == NumericClass::kBf16Dot ? DType::kBf16 : DType::kF32;
+}
 constexpr DType WeightType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
 constexpr DType KvType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
 
@@ -35,13 +37,13 @@ inline constexpr int kPanelN = 64;
 // y[m, n'] = silu(gate) * up with n' < N / 2.
 struct GemmParams {
   int M = 0, N = 0, K = 0;
-  const void* x = nullptr;        // (M, K) f32 or bf16 = ActivationType(class), row stride ldx elements
+  const void* x = nullptr;  // (M, K) f32 or bf16 = ActivationType(class), row stride ldx elements
   int64_t ldx = 0;
-  const void* w = nullptr;        // packed as above, WeightType(class)
-  const float* bias = nullptr;    // f32 of packed column: (N), with silu_mul 64 for every panel; or null
-  void* y = nullptr;              // (M, N) or (M, N / 2)
+  const void* w = nullptr;      // packed as above, WeightType(class)
+  const float* bias = nullptr;  // f32 of packed column: (N), with silu_mul 64 for every panel; or null
+  void* y = nullptr;            // (M, N) or (M, N / 2)
   int64_t ldy = 0;
-  DType y_type = DType::kF32;     // f32, or bf16 where the next op reads bf16 (silu_mul feeding a matmul)
+  DType y_type = DType::kF32;  // f32, or bf16 where the next op reads bf16 (silu_mul feeding a matmul)
   bool silu_mul = false;
 };
 
@@ -52,24 +54,25 @@ struct EmbedParams {
   const void* table = nullptr;         // packed panels over n = token, k = hidden; or (vocab, hidden)
   DType table_type = DType::kBf16;
   bool packed = false;
-  float* x = nullptr;                  // (n_tokens, hidden)
+  float* x = nullptr;  // (n_tokens, hidden)
 };
 
 // residual[m, :] += delta[m, :] (when delta is given); y[m, :] = residual / rms(residual) * gain.
 struct RmsNormParams {
   int n_tokens = 0, hidden = 0;
-  float* residual = nullptr;           // (n_tokens, hidden)
-  const float* delta = nullptr;        // (n_tokens, hidden) or null
-  const float* gain = nullptr;         // (hidden)
+  float* residual = nullptr;     // (n_tokens, hidden)
+  const float* delta = nullptr;  // (n_tokens, hidden) or null
+  const float* gain = nullptr;   // (hidden)
   float eps = 0;
-  void* y = nullptr;                   // (n_tokens, hidden) y_type; null: only the add
+  void* y = nullptr;  // (n_tokens, hidden) y_type; null: only the add
   DType y_type = DType::kF32;
-  const int32_t* rows = nullptr;       // when given: y row i is of residual row rows[i], n_tokens counts y rows; no delta
+  const int32_t* rows =
+      nullptr;  // when given: y row i is of residual row rows[i], n_tokens counts y rows; no delta
 };
 
 // Keys and values of one layer, in pages of page_size tokens (a multiple of 16).
-//   K page, one kv head: bf16 [d / 2][token % page_size][d % 2], f32 [d][token]  (transposed: 16 keys a register)
-//   V page, one kv head: [token % page_size][d]
+//   K page, one kv head: bf16 [d / 2][token % page_size][d % 2], f32 [d][token]  (transposed: 16 keys a
+//   register) V page, one kv head: [token % page_size][d]
 // A page of a layer: K of head 0, K of head 1, ..., then V of head 0, ... ; page p at base + p * PageBytes.
 struct KvLayout {
   int page_size = 0;
@@ -90,42 +93,42 @@ struct AttnSeq {
 // (i, i + rotary_dim / 2) of the first rotary_dim elements, as Hugging Face stores Llama weights), q written
 // to q_out scaled by q_scale, k and v written into their pages.
 struct RopeAppendParams {
-  int n_tokens = 0, n_heads = 0;       // q heads; kv heads and head_dim in kv
+  int n_tokens = 0, n_heads = 0;  // q heads; kv heads and head_dim in kv
   int rotary_dim = 0;
-  const float* qkv = nullptr;          // (n_tokens, (n_heads + 2 * n_kv_heads) * head_dim): q heads, k heads, v heads
+  const float* qkv = nullptr;  // (n_tokens, (n_heads + 2 * n_kv_heads) * head_dim): q heads, k heads, v heads
   int64_t ld_qkv = 0;
-  const float* q_gain = nullptr;       // (head_dim) or null
+  const float* q_gain = nullptr;  // (head_dim) or null
   const float* k_gain = nullptr;
   float norm_eps = 0;
-  const float* cos = nullptr;          // (n_tokens, rotary_dim / 2), attention_factor applied
+  const float* cos = nullptr;  // (n_tokens, rotary_dim / 2), attention_factor applied
   const float* sin = nullptr;
-  float q_scale = 1;                   // 1 / sqrt(head_dim)
-  void* q_out = nullptr;               // (n_tokens, n_heads, head_dim) ActivationType(class)
+  float q_scale = 1;      // 1 / sqrt(head_dim)
+  void* q_out = nullptr;  // (n_tokens, n_heads, head_dim) ActivationType(class)
   DType q_type = DType::kF32;
   KvLayout kv;
-  void* kv_base = nullptr;             // this layer's pool
-  const AttnSeq* seqs = nullptr;       // (n_seqs)
+  void* kv_base = nullptr;        // this layer's pool
+  const AttnSeq* seqs = nullptr;  // (n_seqs)
   int n_seqs = 0;
 };
 
 // Causal attention of q rows over the paged keys 0..position (or the last `window`).
-// Contract: keys are taken in absolute blocks of kAttnBlock (block b = keys [b*kAttnBlock, (b+1)*kAttnBlock)).
-// Within a block: scores (d ascending as in GemmParams), block maximum over the visible keys, p = exp(s - max),
-// p*V accumulated in f32 in ascending key order from zero, the sum of p in 16 partial sums (by key % 16) added
-// in one fixed tree; blocks are merged in ascending order into (m, l, o) by MergeSoftmax. So a row's result
-// does not depend on chunking, batch or split.
+// Contract: keys are taken in absolute blocks of kAttnBlock (block b = keys [b*kAttnBlock,
+// (b+1)*kAttnBlock)). Within a block: scores (d ascending as in GemmParams), block maximum over the visible
+// keys, p = exp(s - max), p*V accumulated in f32 in ascending key order from zero, the sum of p in 16 partial
+// sums (by key % 16) added in one fixed tree; blocks are merged in ascending order into (m, l, o) by
+// MergeSoftmax. So a row's result does not depend on chunking, batch or split.
 inline constexpr int kAttnBlock = 256;
 
 struct AttentionParams {
   int n_tokens = 0, n_heads = 0;
-  const void* q = nullptr;             // (n_tokens, n_heads, head_dim), scaled; type q_type
+  const void* q = nullptr;  // (n_tokens, n_heads, head_dim), scaled; type q_type
   DType q_type = DType::kF32;
   KvLayout kv;
   const void* kv_base = nullptr;
   const AttnSeq* seqs = nullptr;
   int n_seqs = 0;
-  int window = 0;                      // 0: all; else keys with position > p - window
-  void* y = nullptr;                   // (n_tokens, n_heads, head_dim) y_type
+  int window = 0;     // 0: all; else keys with position > p - window
+  void* y = nullptr;  // (n_tokens, n_heads, head_dim) y_type
   DType y_type = DType::kF32;
   // Shared by all workers: partial results when one long sequence is split over threads by key blocks.
   // Zeroed once when it is allocated, 64-byte aligned; null or too small: no split (slower, same bits).
@@ -133,7 +136,8 @@ struct AttentionParams {
   int64_t workspace_bytes = 0;
 };
 
-// Workspace with which `count` threads split sequences of up to max_positions keys (at most 32 MiB is asked for).
+// Workspace with which `count` threads split sequences of up to max_positions keys (at most 32 MiB is asked
+// for).
 int64_t AttentionWorkspaceBytes(int count, int n_heads, int head_dim, int max_positions);
 
 }  // namespace lathe

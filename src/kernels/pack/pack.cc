@@ -32,6 +32,17 @@ To Convert(From v) {
   }
 }
 
+// Two neighbours as a bf16 pair, the first in the low half.
+template <typename From>
+uint32_t Pair(const From* in) {
+  return Convert<Bf16>(in[0]).bits | static_cast<uint32_t>(Convert<Bf16>(in[1]).bits) << 16;
+}
+uint32_t Pair(const Bf16* in) {
+  uint32_t pair;
+  std::memcpy(&pair, in, sizeof(pair));
+  return pair;
+}
+
 // Element k of column c within a panel, in elements from the panel's start.
 template <typename T>
 constexpr int64_t PanelIndex(int64_t k, int64_t c) {
@@ -57,12 +68,10 @@ void PackStrip(const From* src, int64_t stride, int64_t k0, int64_t k1, int64_t 
     // k in pairs: one 32-bit store a column.
     int64_t k = k0;
     for (; k + 1 < k1; k += 2) {
-      To* out = panel + (k / 2) * (2 * kPanelN);
+      char* out = reinterpret_cast<char*>(panel + (k / 2) * (2 * kPanelN));
       for (int64_t c = c0; c < c1; ++c) {
-        const From* in = src + (c - c0) * stride + k;
-        const uint32_t low = Convert<Bf16>(in[0]).bits, high = Convert<Bf16>(in[1]).bits;
-        const uint32_t pair = low | (high << 16);
-        std::memcpy(out + 2 * c, &pair, sizeof(pair));
+        const uint32_t pair = Pair(src + (c - c0) * stride + k);
+        std::memcpy(out + 4 * c, &pair, sizeof(pair));
       }
     }
     if (k < k1)
