@@ -1,0 +1,351 @@
+#include "compiler/compile.h"
+
+#include <sys/statvfs.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "compiler/emit.h"
+#include "compiler/lower.h"
+#include "compiler/pack_weights.h"
+#include "compiler/passes/pass.h"
+#include "compiler/pipeline.h"
+#include "compiler/tactics.h"
+#include "formats/engine_file.h"
+#include "kernels/cpu/registry.h"
+#include "lathe/version.h"
+#include "model/model_hash.h"
+#include "model/spec_json.h"
+#include "model/weight_source.h"
+#include "platform/cpu_info.h"
+#include "platform/team.h"
+#include "text/template/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace lathe {
+namespace {
+
+// How long measuring may take: roofs, the choice of class, and all shapes together.
+constexpr double kRoofsMs = 400;
+constexpr double kClassMs = 1200;
+constexpr double kShapesMs = 4000;
+constexpr uint64_t kSpareDiskBytes = uint64_t{16} << 20;  // manifest, tokenizer, padding
+
+constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+
+// Everything of the model that is not weights.
+struct TextParts {
+  std::string tokenizer, chat_template, generation;
+};
+
+class Builder {
+ public:
+  Builder(const std::string& dir, const BuildOptions& options) : dir_(dir), options_(options) {}
+
+  Expected<BuildReport> Run() {
+    const double begin = NowSeconds();
+    LATHE_RETURN_IF_ERROR(Stage("reading", &Builder::Read));
+    LATHE_RETURN_IF_ERROR(Stage("measuring", &Builder::Measure));
+    LATHE_RETURN_IF_ERROR(Stage("compiling", &Builder::Compile));
+    LATHE_RETURN_IF_ERROR(CheckDisk());
+    LATHE_ASSIGN_OR_RETURN(EngineWriter writer, EngineWriter::Create(options_.output));
+    const double pack_begin = NowSeconds();
+    LATHE_RETURN_IF_ERROR(Write(&writer));
+    info_["seconds"]["packing"] = NowSeconds() - pack_begin;
+    report_.seconds = NowSeconds() - begin;
+    info_["seconds"]["total"] = report_.seconds;
+    Progress("verifying", 0, 0);
+    LATHE_RETURN_IF_ERROR(writer.Finish(identity_, ToJson(source_->spec()), info_));
+    report_.seconds = NowSeconds() - begin;
+    LATHE_ASSIGN_OR_RETURN(report_.file_bytes, FileSize(options_.output));
+    SaveTimings();
+    report_.path = options_.output;
+    report_.build_info = std::move(info_);
+    return std::move(report_);
+  }
+
+ private:
+  Status Stage(const char* name, Status (Builder::*step)()) {
+    Progress(name, 0, 0);
+    const double begin = NowSeconds();
+    LATHE_RETURN_IF_ERROR((this->*step)());
+    info_["seconds"][name] = NowSeconds() - begin;
+    return Status::Ok();
+  }
+
+  void Progress(std::string_view stage, uint64_t done, uint64_t total) const {
+    if (options_.progress) options_.progress({stage, done, total});
+  }
+
+  // Everything that can be wrong with the request or the model, before time is spent.
+  Status Read() {
+    if (options_.output.empty())
+      return {StatusCode::kInvalidArgument, "no output file was named; use -o FILE.lathe"};
+    if (options_.dtype && *options_.dtype != DType::kBf16 && *options_.dtype != DType::kF32)
+      return Error(StatusCode::kInvalidArgument, "dtype %s: an engine is bf16 or f32",
+                   std::string(ToString(*options_.dtype)).c_str());
+    LATHE_ASSIGN_OR_RETURN(target_, ParseTarget(options_.target));
+    if (!target_.runs_here && options_.tune)
+      return Error(
+          StatusCode::kUnsupported,
+          "this machine cannot run %s, so nothing can be measured for it; build without tuning (--no-tune) "
+          "or for another --target",
+          std::string(ToString(target_.isa)).c_str());
+    LATHE_ASSIGN_OR_RETURN(WeightSource source, WeightSource::Open(dir_));
+    source_ = std::make_unique<WeightSource>(std::move(source));
+    LATHE_RETURN_IF_ERROR(CheckSharding(source_->spec(), options_.tp, options_.pp));
+    LATHE_ASSIGN_OR_RETURN(lowered_, Lower(source_->spec()));
+    return ReadText();
+  }
+
+  Status ReadText() {
+    LATHE_ASSIGN_OR_RETURN(const Tokenizer tokenizer, Tokenizer::LoadDir(dir_));
+    if (tokenizer.vocab_size() > source_->spec().vocab)
+      report_.warnings.push_back(
+          StrFormat("the tokenizer has %d ids, the model %d; prompts with the ids above fail",
+                    tokenizer.vocab_size(), source_->spec().vocab));
+    text_.tokenizer = tokenizer.Serialize();
+    LATHE_ASSIGN_OR_RETURN(auto chat_template, LoadChatTemplateSource(dir_));
+    if (chat_template) text_.chat_template = *std::move(chat_template);
+    const std::string generation = dir_ + "/generation_config.json";
+    if (FileExists(generation)) {
+      LATHE_ASSIGN_OR_RETURN(text_.generation, ReadFile(generation, size_t{1} << 20));
+    }
+    return Status::Ok();
+  }
+
+  // One layer's matmuls (what a prompt spends its time in), or all when `whole`, in order of first use.
+  std::vector<GemmDims> ShapesOf(const ir::Graph& graph) const {
+    const ir::Uses uses(graph);
+    std::vector<GemmDims> out;
+    for (const ir::Op& op : graph.ops)
+      if ((op.code == ir::OpCode::kMatmul || op.code == ir::OpCode::kMatmulSiluMul) && ir::LayerOf(op) == 0)
+        out.push_back(DimsOf(graph, uses, op));
+    return out;
+  }
+
+  PassContext ContextOf(int tp_rank, int pp_rank) const {
+    return {.tp = options_.tp,
+            .tp_rank = tp_rank,
+            .pp = options_.pp,
+            .pp_rank = pp_rank,
+            .n_layers = source_->spec().n_layers,
+            .numeric = numeric_};
+  }
+
+  // Roofs, numeric class; the shapes themselves are measured when the pipeline asks for them.
+  Status Measure() {
+    team_ = std::make_unique<Team>(TeamOptions{.threads = options_.threads});
+    timings_ = std::make_unique<TimingCache>(
+        TimingScope{GetCpuInfo().model, team_->size(), kVersionString, target_.isa});
+    if (!options_.timing_cache.empty()) {
+      std::string warning;
+      LATHE_RETURN_IF_ERROR(timings_->Load(options_.timing_cache, &warning));
+      if (!warning.empty()) report_.warnings.push_back(std::move(warning));
+    }
+    if (options_.tune) {
+      workers_ = std::make_unique<Workers>(*team_);
+      roofs_ = MeasureRoofs(*team_, kRoofsMs);
+      info_["roofs"] = {{"read_gbps", roofs_.read_gbps},
+                        {"f32_fma_gflops", roofs_.peak.f32_fma},
+                        {"bf16_dot_gflops", roofs_.peak.bf16_dot}};
+    }
+    info_["threads"] = team_->size();
+    return ChooseNumeric();
+  }
+
+  Status ChooseNumeric() {
+    if (options_.dtype == DType::kF32) {
+      if (options_.numeric && *options_.numeric != NumericClass::kF32)
+        return {StatusCode::kInvalidArgument, "an f32 engine has the numeric class f32 only"};
+      numeric_ = NumericClass::kF32;
+      return Status::Ok();
+    }
+    const auto offered = ClassesOf(target_.isa);
+    const auto offers = [&](NumericClass c) {
+      return std::find(offered.begin(), offered.end(), c) != offered.end();
+    };
+    if (options_.numeric) {
+      if (!offers(*options_.numeric) || *options_.numeric == NumericClass::kF32)
+        return Error(StatusCode::kInvalidArgument, "a bf16 engine for %s has no numeric class %s",
+                     std::string(ToString(target_.isa)).c_str(),
+                     std::string(ToString(*options_.numeric)).c_str());
+      numeric_ = *options_.numeric;
+      return Status::Ok();
+    }
+    numeric_ = NumericClass::kBf16Fma;
+    if (!offers(NumericClass::kBf16Dot)) return Status::Ok();
+    // Unmeasured: the instruction does two products where a multiply-add does one. Intel's first
+    // implementations run it at half the rate, so there is nothing to win and rounding to lose.
+    if (!options_.tune) {
+      const bool intel = target_.runs_here && GetCpuInfo().model.find("Intel") != std::string::npos;
+      if (!intel) numeric_ = NumericClass::kBf16Dot;
+      return Status::Ok();
+    }
+    return MeasureNumeric();
+  }
+
+  Status MeasureNumeric() {
+    ir::Graph graph = lowered_;
+    PassContext context = ContextOf(0, 0);
+    LATHE_RETURN_IF_ERROR(RunPipeline(&graph, &context, {.disabled = options_.disabled_passes}, nullptr));
+    const std::vector<GemmDims> dims = ShapesOf(graph);
+    if (timings_->FindClass(dims, &numeric_)) return Status::Ok();
+    std::vector<GemmShape> shapes;
+    for (const GemmDims& d : dims)
+      shapes.push_back({static_cast<int>(d.N), static_cast<int>(d.K), d.silu_mul, DType::kF32});
+    const ClassChoice choice = ChooseClass(target_.isa, shapes, *workers_, kClassMs);
+    numeric_ = choice.chosen;
+    timings_->PutClass(dims, numeric_);
+    for (const ClassTiming& t : choice.timings)
+      info_["classes"][std::string(ToString(t.numeric))] = {{"decode_us", t.decode_us},
+                                                            {"prompt_us", t.prompt_us}};
+    return Status::Ok();
+  }
+
+  // Every rank's plan. Shapes are measured here, each once.
+  Status Compile() {
+    Tactics tactics(target_.isa, numeric_, timings_.get(), workers_.get(), roofs_,
+                    kShapesMs / kShapesOfAModel);
+    for (int pp_rank = 0; pp_rank < options_.pp; ++pp_rank)
+      for (int tp_rank = 0; tp_rank < options_.tp; ++tp_rank) {
+        ir::Graph graph = lowered_;
+        PassContext context = ContextOf(tp_rank, pp_rank);
+        context.tactics = &tactics;
+        std::vector<PassTiming> timings;
+        const std::string prefix = StrFormat("tp%d.pp%d.", tp_rank, pp_rank);
+        LATHE_RETURN_IF_ERROR(RunPipeline(
+            &graph, &context, {options_.disabled_passes, options_.dump_ir_dir, prefix}, &timings));
+        LATHE_ASSIGN_OR_RETURN(EmittedPlan emitted, EmitPlan(graph, context, source_->spec(), target_.isa));
+        if (ranks_.empty()) RecordPasses(timings);
+        report_.weight_bytes += emitted.plan.WeightBytes();
+        blob_bytes_ += emitted.blob_bytes;
+        ranks_.push_back(std::move(emitted));
+      }
+    info_["tactics"] = {{"measured", tactics.measured()},
+                        {"from_timing_cache", tactics.remembered()},
+                        {"seconds", tactics.seconds()}};
+    return Status::Ok();
+  }
+
+  // Of rank 0; the others differ by numbers only.
+  void RecordPasses(const std::vector<PassTiming>& timings) {
+    Json& passes = info_["passes"] = Json::array();
+    for (const PassTiming& t : timings)
+      passes.push_back({{"name", t.name},
+                        {"seconds", t.seconds},
+                        {"ops_before", t.ops_before},
+                        {"ops_after", t.ops_after}});
+    info_["disabled_passes"] = options_.disabled_passes;
+  }
+
+  Status CheckDisk() const {
+    const std::filesystem::path parent = std::filesystem::path(options_.output).parent_path();
+    struct statvfs fs {};
+    const std::string where = parent.empty() ? "." : parent.string();
+    if (::statvfs(where.c_str(), &fs) != 0)
+      return Error(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kIo,
+                   "cannot write to directory '%s': %s", where.c_str(), std::strerror(errno));
+    const uint64_t free_bytes = uint64_t{fs.f_bavail} * fs.f_frsize;
+    if (free_bytes < blob_bytes_ + kSpareDiskBytes)
+      return Error(
+          StatusCode::kResourceExhausted,
+          "the engine needs %.1f MiB in '%s', %.1f MiB are free; free some space or choose another output "
+          "with -o",
+          static_cast<double>(blob_bytes_ + kSpareDiskBytes) / (1 << 20), where.c_str(),
+          static_cast<double>(free_bytes) / (1 << 20));
+    return Status::Ok();
+  }
+
+  Status Write(EngineWriter* writer) {
+    uint64_t done = 0;
+    for (const EmittedPlan& rank : ranks_) {
+      const Plan& plan = rank.plan;
+      LATHE_RETURN_IF_ERROR(
+          writer->AddBlob(RankBlobName("plan", plan.tp_rank, plan.pp_rank), DumpJson(ToJson(plan))));
+    }
+    LATHE_RETURN_IF_ERROR(writer->AddBlob("tokenizer", text_.tokenizer));
+    if (!text_.chat_template.empty())
+      LATHE_RETURN_IF_ERROR(writer->AddBlob("chat_template", text_.chat_template));
+    if (!text_.generation.empty()) LATHE_RETURN_IF_ERROR(writer->AddBlob("generation", text_.generation));
+    for (const EmittedPlan& rank : ranks_) {
+      LATHE_RETURN_IF_ERROR(writer->BeginBlob(RankBlobName("weights", rank.plan.tp_rank, rank.plan.pp_rank)));
+      LATHE_RETURN_IF_ERROR(PackWeights(
+          rank, *source_, *team_, [&](std::span<const std::byte> bytes) { return writer->Append(bytes); },
+          [&](uint64_t bytes) { Progress("packing", done += bytes, blob_bytes_); }));
+      LATHE_RETURN_IF_ERROR(writer->EndBlob());
+    }
+    identity_ = {.builder = kVersionString,
+                 .target = "cpu:" + std::string(ToString(target_.isa)),
+                 .machine = options_.tune ? GetCpuInfo().model : "",
+                 .model_name = ModelNameOf(dir_),
+                 .model_hash = source_->source_hash(),
+                 .dtype = std::string(ToString(WeightType(numeric_))),
+                 .numeric = std::string(ToString(numeric_)),
+                 .tp = options_.tp,
+                 .pp = options_.pp};
+    return Status::Ok();
+  }
+
+  // The engine stands already: a cache that cannot be written is worth a warning only.
+  void SaveTimings() {
+    if (options_.timing_cache.empty() || !options_.tune) return;
+    const Status status = timings_->Save(options_.timing_cache);
+    if (!status.ok()) report_.warnings.push_back("the timing cache was not saved: " + status.message());
+  }
+
+  static constexpr double kShapesOfAModel = 5;  // qkv, o, gate and up, down, logits
+
+  const std::string dir_;
+  const BuildOptions& options_;
+  BuildTarget target_;
+  std::unique_ptr<WeightSource> source_;
+  TextParts text_;
+  ir::Graph lowered_;
+  std::unique_ptr<Team> team_;
+  std::unique_ptr<Workers> workers_;  // nullptr: nothing is measured
+  std::unique_ptr<TimingCache> timings_;
+  MachineRoofs roofs_;
+  NumericClass numeric_ = NumericClass::kF32;
+  std::vector<EmittedPlan> ranks_;
+  uint64_t blob_bytes_ = 0;
+  EngineIdentity identity_;
+  Json info_;
+  BuildReport report_;
+};
+
+}  // namespace
+
+Expected<BuildTarget> ParseTarget(const std::string& target) {
+  BuildTarget out;
+  if (target == "cpu") {
+    LATHE_ASSIGN_OR_RETURN(out.isa, SelectIsa());
+    return out;
+  }
+  for (Isa isa : kAllIsas) {
+    if (target != "cpu:" + std::string(ToString(isa))) continue;
+    const auto usable = UsableIsas();
+    return BuildTarget{isa, std::find(usable.begin(), usable.end(), isa) != usable.end()};
+  }
+  std::string known = "cpu";
+  for (Isa isa : kAllIsas) known += ", cpu:" + std::string(ToString(isa));
+  return Error(StatusCode::kInvalidArgument, "unknown target '%s'; the targets are %s", target.c_str(),
+               known.c_str());
+}
+
+std::string ModelNameOf(const std::string& dir) {
+  std::error_code ec;
+  std::filesystem::path path = std::filesystem::weakly_canonical(dir, ec);
+  if (ec || path.filename().empty()) path = path.parent_path();
+  return path.filename().empty() ? "model" : path.filename().string();
+}
+
+Expected<BuildReport> BuildEngine(const std::string& dir, const BuildOptions& options) {
+  return Builder(dir, options).Run();
+}
+
+}  // namespace lathe

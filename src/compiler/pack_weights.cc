@@ -1,0 +1,315 @@
+#include "compiler/pack_weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/check.h"
+#include "kernels/pack/pack.h"
+#include "model/tensors.h"
+
+namespace lathe {
+namespace {
+
+constexpr size_t kBufferBytes = size_t{16} << 20;
+constexpr int64_t kTableRowsBytes = 256 << 10;  // of a row-major table, in one task
+constexpr size_t kBlobGap = 4096;               // alignment between two weights, at most
+
+// A tensor of the source that holds the region `cut` of a whole weight.
+struct SourcePart {
+  TensorView view;
+  Cut cut;
+};
+
+// Where the bytes of each whole weight lie, whichever way the checkpoint is cut already.
+class SourceIndex {
+ public:
+  static Expected<SourceIndex> Create(const WeightSource& source) {
+    SourceIndex out;
+    for (const TensorDef& def : source.tensors()) {
+      std::vector<SourcePart>& parts = out.parts_[WeightName(def.role, def.layer)];
+      const int n_parts = def.split == Split::kNone ? 1 : source.tp();
+      for (int rank = 0; rank < n_parts; ++rank) {
+        const Cut cut = CutOf(source.spec(), def, source.tp(), rank);
+        if (!parts.empty() && parts.back().cut == cut) continue;  // a KV head held by several ranks
+        LATHE_ASSIGN_OR_RETURN(TensorView view, source.GetPart(def.role, def.layer, rank));
+        parts.push_back({std::move(view), cut});
+      }
+    }
+    return out;
+  }
+  const std::vector<SourcePart>& operator[](const std::string& name) const { return parts_.at(name); }
+  // Rows and columns of the whole weight.
+  std::pair<int64_t, int64_t> Extent(const std::string& name) const {
+    std::pair<int64_t, int64_t> out;
+    for (const SourcePart& part : parts_.at(name)) {
+      out.first = std::max(out.first, part.cut.rows.end);
+      out.second = std::max(out.second, part.cut.cols.end);
+    }
+    return out;
+  }
+
+ private:
+  std::unordered_map<std::string, std::vector<SourcePart>> parts_;
+};
+
+Range Intersect(Range a, Range b) { return {std::max(a.begin, b.begin), std::min(a.end, b.end)}; }
+
+int64_t ColsOf(const TensorView& view) { return view.shape.rank > 1 ? view.shape[1] : 1; }
+
+void DropRows(const SourcePart& part, Range rows) {
+  const auto row_bytes = static_cast<uint64_t>(ColsOf(part.view) * SizeOf(part.view.dtype));
+  part.view.DropPages(static_cast<uint64_t>(rows.begin - part.cut.rows.begin) * row_bytes,
+                      static_cast<uint64_t>(rows.size()) * row_bytes);
+}
+
+// Copies the region (rows x cols) of a weight to `out`, row stride `stride`, converting.
+template <typename T>
+Status Gather(const std::vector<SourcePart>& parts, Range rows, Range cols, T* out, int64_t stride) {
+  for (const SourcePart& part : parts) {
+    const Range r = Intersect(rows, part.cut.rows), c = Intersect(cols, part.cut.cols);
+    if (r.begin >= r.end || c.begin >= c.end) continue;
+    for (int64_t row = r.begin; row < r.end; ++row) {
+      const Cut cut = {{row - part.cut.rows.begin, row - part.cut.rows.begin + 1},
+                       {c.begin - part.cut.cols.begin, c.end - part.cut.cols.begin}};
+      T* to = out + (row - rows.begin) * stride + (c.begin - cols.begin);
+      LATHE_RETURN_IF_ERROR(ReadSlice(part.view, cut, std::span<T>(to, static_cast<size_t>(c.size()))));
+    }
+    DropRows(part, r);
+  }
+  return Status::Ok();
+}
+
+// A row range of one of a recipe's parts.
+struct Piece {
+  const std::vector<SourcePart>* source = nullptr;
+  Range rows, cols;   // of the whole weight
+  int64_t first = 0;  // row in the packed order at which it starts
+};
+
+// A weight of the plan with its recipe resolved against the source.
+struct Target {
+  const WeightDef* def = nullptr;
+  bool interleave = false;
+  std::vector<Piece> parts;
+  int64_t n_units = 0;  // tasks
+  int64_t unit_rows = 0;
+  size_t unit_bytes = 0;  // of every unit but the last
+
+  size_t UnitOffset(int64_t unit) const { return static_cast<size_t>(unit) * unit_bytes; }
+  size_t UnitSize(int64_t unit) const {
+    return std::min(unit_bytes, static_cast<size_t>(def->bytes) - UnitOffset(unit));
+  }
+};
+
+Target Resolve(const WeightDef& def, const WeightRecipe& recipe, const SourceIndex& index) {
+  Target target{.def = &def, .interleave = recipe.interleave, .parts = {}};
+  int64_t first = 0;
+  for (const ir::WeightRef& ref : recipe.parts) {
+    const auto [n, k] = index.Extent(ref.name);
+    const Range rows = {ref.row_begin, ref.row_end < 0 ? n : ref.row_end};
+    target.parts.push_back(
+        {&index[ref.name], rows, {ref.col_begin, ref.col_end < 0 ? k : ref.col_end}, first});
+    first += rows.size();
+  }
+  const int64_t size = SizeOf(def.type);
+  switch (def.layout) {
+    case WeightLayout::kVector: target.unit_rows = def.N; break;
+    case WeightLayout::kTable:
+      target.unit_rows = std::max<int64_t>(1, kTableRowsBytes / (def.K * size));
+      break;
+    case WeightLayout::kPanels: target.unit_rows = kPanelN; break;
+  }
+  target.n_units = (def.N + target.unit_rows - 1) / target.unit_rows;
+  target.unit_bytes =
+      static_cast<size_t>(def.layout == WeightLayout::kPanels ? PackedBytes(kPanelN, def.K, def.type)
+                                                              : target.unit_rows * def.K * size);
+  return target;
+}
+
+// The source rows that make the packed rows [begin, end); `at` of each piece is relative to begin.
+std::vector<std::pair<Piece, int64_t>> PiecesOf(const Target& target, int64_t begin, int64_t end) {
+  std::vector<std::pair<Piece, int64_t>> out;
+  if (target.interleave) {
+    // Whole panels alternate between the two sides.
+    for (int64_t row = begin; row < end; row += kPanelN) {
+      const int64_t panel = row / kPanelN;
+      Piece piece = target.parts[static_cast<size_t>(panel % 2)];
+      const int64_t from = piece.rows.begin + panel / 2 * kPanelN;
+      piece.rows = {from, std::min(from + kPanelN, piece.rows.end)};
+      out.emplace_back(piece, row - begin);
+    }
+    return out;
+  }
+  for (Piece piece : target.parts) {
+    const Range packed = Intersect({begin, end}, {piece.first, piece.first + piece.rows.size()});
+    if (packed.begin >= packed.end) continue;
+    piece.rows = {piece.rows.begin + packed.begin - piece.first, piece.rows.begin + packed.end - piece.first};
+    out.emplace_back(piece, packed.begin - begin);
+  }
+  return out;
+}
+
+// Fills units. One object a thread (it owns the row buffer for what cannot be packed in place).
+class UnitPacker {
+ public:
+  Status Pack(const Target& target, int64_t unit, std::byte* out) {
+    switch (target.def->layout) {
+      case WeightLayout::kVector: return PackRowMajor<float>(target, unit, out);
+      case WeightLayout::kTable:
+        return target.def->type == DType::kBf16 ? PackRowMajor<Bf16>(target, unit, out)
+                                                : PackRowMajor<float>(target, unit, out);
+      case WeightLayout::kPanels:
+        return target.def->type == DType::kBf16 ? PackPanel<Bf16>(target, unit, out)
+                                                : PackPanel<float>(target, unit, out);
+    }
+    return Status::Ok();
+  }
+
+ private:
+  template <typename T>
+  Status PackRowMajor(const Target& target, int64_t unit, std::byte* out) {
+    const int64_t begin = unit * target.unit_rows, end = std::min(begin + target.unit_rows, target.def->N);
+    std::memset(out, 0, target.UnitSize(unit));  // padding of interleaved biases
+    for (const auto& [piece, at] : PiecesOf(target, begin, end))
+      LATHE_RETURN_IF_ERROR(Gather(*piece.source, piece.rows, piece.cols,
+                                   reinterpret_cast<T*>(out) + at * target.def->K, target.def->K));
+    return Status::Ok();
+  }
+
+  template <typename T>
+  Status PackPanel(const Target& target, int64_t panel, std::byte* out) {
+    const int64_t begin = panel * kPanelN, end = std::min(begin + kPanelN, target.def->N);
+    const auto pieces = PiecesOf(target, begin, end);
+    // Rows this panel really has; PackRows zeroes the rest with the last of them.
+    int64_t n_rows = 0;
+    for (const auto& [piece, at] : pieces) n_rows = std::max(n_rows, at + piece.rows.size());
+    const PackedMatrix dst{.data = out, .N = n_rows, .K = target.def->K, .type = target.def->type};
+    for (const auto& [piece, at] : pieces) LATHE_RETURN_IF_ERROR(PackPiece<T>(dst, piece, at));
+    return Status::Ok();
+  }
+
+  template <typename T>
+  Status PackPiece(const PackedMatrix& dst, const Piece& piece, int64_t at) {
+    for (const SourcePart& part : *piece.source) {
+      const bool covers = Intersect(part.cut.rows, piece.rows) == piece.rows &&
+                          Intersect(part.cut.cols, piece.cols) == piece.cols;
+      const int64_t size = SizeOf(part.view.dtype), stride = ColsOf(part.view);
+      const std::byte* from = part.view.bytes.data() + ((piece.rows.begin - part.cut.rows.begin) * stride +
+                                                        (piece.cols.begin - part.cut.cols.begin)) *
+                                                           size;
+      const bool aligned = reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(size) == 0;
+      if (!covers || !aligned || piece.cols.size() != dst.K) continue;
+      PackRows(dst, at, piece.rows.size(), from, part.view.dtype, stride);
+      DropRows(part, piece.rows);
+      return Status::Ok();
+    }
+    rows_.assign(static_cast<size_t>(piece.rows.size() * dst.K) * sizeof(T), std::byte{0});
+    T* rows = reinterpret_cast<T*>(rows_.data());
+    LATHE_RETURN_IF_ERROR(Gather(*piece.source, piece.rows, piece.cols, rows, dst.K));
+    PackRows(dst, at, piece.rows.size(), rows, dst.type, dst.K);
+    return Status::Ok();
+  }
+
+  std::vector<std::byte> rows_;
+};
+
+struct Task {
+  const Target* target = nullptr;
+  int64_t unit = 0;
+  size_t offset = 0;  // in the buffer
+};
+
+// A stretch of the blob being put together.
+struct Stretch {
+  std::unique_ptr<std::byte[]> bytes;
+  size_t size = 0;
+  std::vector<Task> tasks;
+};
+
+// Hands out the blob's bytes stretch by stretch, in order.
+class Cursor {
+ public:
+  Cursor(const std::vector<Target>& targets, uint64_t blob_bytes, size_t capacity)
+      : targets_(targets), blob_bytes_(blob_bytes), capacity_(capacity) {}
+
+  bool AtEnd() const { return position_ == blob_bytes_; }
+
+  // Lays out the next stretch: zeros the gaps, lists the tasks.
+  void Next(Stretch* out) {
+    out->size = 0;
+    out->tasks.clear();
+    while (!AtEnd()) {
+      const bool done = index_ == targets_.size();
+      const uint64_t begin =
+          done ? blob_bytes_ : targets_[index_].def->offset + targets_[index_].UnitOffset(unit_);
+      const auto gap = static_cast<size_t>(begin - position_);
+      const size_t unit = done ? 0 : targets_[index_].UnitSize(unit_);
+      if (out->size + gap + unit > capacity_) return;
+      std::memset(out->bytes.get() + out->size, 0, gap);
+      out->size += gap;
+      if (!done) {
+        out->tasks.push_back({&targets_[index_], unit_, out->size});
+        out->size += unit;
+        if (++unit_ == targets_[index_].n_units) {
+          unit_ = 0;
+          ++index_;
+        }
+      }
+      position_ = begin + unit;
+    }
+  }
+
+ private:
+  const std::vector<Target>& targets_;
+  uint64_t blob_bytes_;
+  size_t capacity_;
+  uint64_t position_ = 0;
+  size_t index_ = 0;
+  int64_t unit_ = 0;
+};
+
+}  // namespace
+
+Status PackWeights(const EmittedPlan& emitted, const WeightSource& source, Team& team, const BlobSink& sink,
+                   const std::function<void(uint64_t bytes)>& packed) {
+  LATHE_ASSIGN_OR_RETURN(const SourceIndex index, SourceIndex::Create(source));
+  std::vector<Target> targets;
+  size_t capacity = kBufferBytes;
+  for (size_t i = 0; i < emitted.recipes.size(); ++i) {
+    targets.push_back(Resolve(emitted.plan.weights[i], emitted.recipes[i], index));
+    capacity = std::max(capacity, targets.back().unit_bytes + kBlobGap);
+  }
+  Cursor cursor(targets, emitted.blob_bytes, capacity);
+  Stretch filling, writing;
+  filling.bytes = std::make_unique_for_overwrite<std::byte[]>(capacity);
+  writing.bytes = std::make_unique_for_overwrite<std::byte[]>(capacity);
+  std::vector<UnitPacker> packers(static_cast<size_t>(team.size()));
+  std::vector<Status> statuses(static_cast<size_t>(team.size()));
+  // Worker 0 writes one stretch while the others already pack the next, then helps them.
+  while (!cursor.AtEnd() || writing.size > 0) {
+    cursor.Next(&filling);
+    std::atomic<size_t> next{0};
+    team.Run([&](int worker) {
+      Status& status = statuses[static_cast<size_t>(worker)];
+      if (worker == 0 && writing.size > 0) status = sink(std::span(writing.bytes.get(), writing.size));
+      while (status.ok()) {
+        const size_t t = next.fetch_add(1, std::memory_order_relaxed);
+        if (t >= filling.tasks.size()) return;
+        const Task& task = filling.tasks[t];
+        status = packers[static_cast<size_t>(worker)].Pack(*task.target, task.unit,
+                                                           filling.bytes.get() + task.offset);
+      }
+    });
+    for (const Status& status : statuses) LATHE_RETURN_IF_ERROR(status);
+    if (packed && writing.size > 0) packed(writing.size);
+    std::swap(filling, writing);
+    filling.size = 0;
+  }
+  return Status::Ok();
+}
+
+}  // namespace lathe
