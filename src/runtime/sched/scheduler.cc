@@ -12,6 +12,23 @@ namespace {
 
 int OrDefault(int value, int fallback) { return value > 0 ? std::min(value, fallback) : fallback; }
 
+// What the device says of the token after n_tokens others.
+Status CheckToken(const SampledToken& token, int n_tokens, int vocab) {
+  if (!token.finite) {
+    return Error(StatusCode::kInternal,
+                 "a logit after %d tokens was not finite: this prompt drives the model out of range",
+                 n_tokens);
+  }
+  if (token.id == -1) {
+    return Error(
+        StatusCode::kInvalidArgument,
+        "every token is forbidden after %d tokens: allow one by bad_words, min_tokens and logit_bias",
+        n_tokens);
+  }
+  LATHE_CHECK(token.id >= 0 && token.id < vocab);
+  return Status::Ok();
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const ExecutorLimits& limits, const SchedulerOptions& options)
@@ -143,14 +160,8 @@ void Scheduler::ApplyResult(const StepResult& result, std::vector<SequenceEvent>
 void Scheduler::ApplyTokens(Sequence* seq, std::span<const SampledToken> tokens,
                             std::vector<SequenceEvent>* events) {
   for (const SampledToken& token : tokens) {
-    if (token.finite && token.id >= 0 && token.id < limits_.vocab) continue;
-    const Status error =
-        token.finite
-            ? Error(StatusCode::kInternal, "the device sampled token %d of a vocabulary of %d", token.id,
-                    limits_.vocab)
-            : Error(StatusCode::kInternal,
-                    "a logit after %d tokens was not finite: this prompt drives the model out of range",
-                    seq->n_tokens());
+    const Status error = CheckToken(token, seq->n_tokens(), limits_.vocab);
+    if (error.ok()) continue;
     Cancel(seq->request->spec.id, FinishReason::kError, error, events);
     return;
   }

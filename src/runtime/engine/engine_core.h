@@ -1,0 +1,26 @@
+// The engine behind include/lathe/engine.h, put together from its parts. Threads, owners and invariants:
+// docs/contracts/engine.md.
+#pragma once
+
+#include <memory>
+
+#include "lathe/engine.h"
+#include "runtime/engine/text_model.h"
+#include "runtime/step/step.h"
+
+namespace lathe {
+
+// What Engine::Load reads from a file, and what tests put together themselves.
+struct EngineParts {
+  std::unique_ptr<StepExecutor> executor;
+  std::unique_ptr<TextModel> text;
+  ModelInfo info;
+  SamplingParams defaults;
+  std::shared_ptr<const void> keep_alive;  // mapped files and the like; dropped after executor and text
+};
+
+// Starts the engine's thread. `options` that are zero are chosen here; what the executor can hold bounds
+// them.
+std::unique_ptr<Engine> MakeEngine(EngineParts parts, const EngineOptions& options);
+
+}  // namespace lathe
