@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/status.h"
+#include "build_progress.h"
 #include "commands.h"
 #include "model/convert.h"
 #include "next_step.h"
@@ -24,11 +25,7 @@ Expected<int> Run(const Options& options) {
   convert.tp = options.tp;
   convert.pp = options.pp;
   if (options.dtype) {
-    if (*options.dtype != "bf16" && *options.dtype != "f32") {
-      return Error(StatusCode::kInvalidArgument, "--dtype must be bf16 or f32, but is \"%s\"",
-                   options.dtype->c_str());
-    }
-    convert.dtype = *options.dtype == "f32" ? DType::kF32 : DType::kBf16;
+    LATHE_ASSIGN_OR_RETURN(convert.dtype, ParseWeightType(*options.dtype));
   }
   Progress progress(STDERR_FILENO);
   convert.progress = [&](uint64_t done, uint64_t total) {

@@ -1,9 +1,9 @@
 #include "machine.h"
 
-#include <cstdlib>
 #include <string>
 
 #include "base/file.h"
+#include "compiler/cache.h"
 #include "lathe/version.h"
 #include "platform/cpu_info.h"
 #include "platform/topology.h"
@@ -11,9 +11,10 @@
 namespace lathe::cli {
 namespace {
 
+// "" where there is no cache.
 std::string RoofsPath() {
-  const std::string dir = CacheDirectory();
-  return dir.empty() ? "" : dir + "/machine.json";
+  const auto dir = CacheDir();
+  return dir.ok() ? *dir + "/machine.json" : "";
 }
 
 // What a remembered measurement must agree with.
@@ -23,14 +24,6 @@ Json Key(int threads) {
 
 }  // namespace
 
-std::string CacheDirectory() {
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0') {
-    return std::string(xdg) + "/lathe";
-  }
-  const char* home = std::getenv("HOME");
-  return home == nullptr || *home == '\0' ? "" : std::string(home) + "/.cache/lathe";
-}
-
 int ResolveThreads(int threads) { return threads > 0 ? threads : ReadTopology().usable_cpus(); }
 
 MachineRoofs MeasureRoofsNow(int threads) {
@@ -38,7 +31,7 @@ MachineRoofs MeasureRoofsNow(int threads) {
   Team team({.threads = threads});
   const MachineRoofs roofs = MeasureRoofs(team);
   const std::string path = RoofsPath();
-  if (!path.empty() && MakeDirs(CacheDirectory()).ok()) {
+  if (!path.empty() && MakeDirs(path.substr(0, path.rfind('/'))).ok()) {
     const Json kept{{"key", Key(threads)},
                     {"read_gbps", roofs.read_gbps},
                     {"f32_gflops", roofs.peak.f32_fma},

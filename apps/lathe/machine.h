@@ -20,7 +20,4 @@ int ResolveThreads(int threads);
 // Processor, instruction sets, CPUs and `roofs`, for the JSON of benchmarks.
 Json MachineToJson(const MachineRoofs& roofs, int threads);
 
-// $XDG_CACHE_HOME/lathe, or ~/.cache/lathe; "" when neither variable is set.
-std::string CacheDirectory();
-
 }  // namespace lathe::cli

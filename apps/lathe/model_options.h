@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "flags.h"
@@ -12,7 +13,7 @@ namespace lathe::cli {
 
 struct ModelOptions {
   std::string path;
-  std::string dtype = "bf16";  // for a directory
+  std::optional<std::string> dtype;  // of a directory's engine
   EngineOptions engine;
 
   // MODEL, --dtype, --threads, --kv-bytes and --context.

@@ -9,11 +9,13 @@
 
 namespace lathe::cli {
 
-// `text` without the lines that are exactly `separator` (their newline goes with them; "" removes nothing).
-std::string WithoutSeparatorLines(std::string_view text, std::string_view separator);
+// `text` with the lines that are exactly `separator` emptied: documents are then parted by an empty line. ""
+// changes nothing.
+std::string EmptySeparatorLines(std::string_view text, std::string_view separator);
 
-// Consecutive windows of `window` ids each: `bos` (left out when negative) and then the next ids. What does
-// not fill a last window is dropped.
+// Windows of `window` ids: number i is `bos` and the window - 1 ids from i * window on, so one id in `window`
+// is passed over where the next window's bos stands. Without a bos (negative) a window is `window` ids. What
+// does not fill a last window is dropped.
 std::vector<std::vector<TokenId>> CutWindows(const std::vector<TokenId>& ids, int window, TokenId bos);
 
 }  // namespace lathe::cli

@@ -1,0 +1,19 @@
+#include "build_progress.h"
+
+#include <unistd.h>
+
+namespace lathe::cli {
+
+BuildBar::BuildBar() : progress_(STDERR_FILENO) {}
+
+std::function<void(const BuildProgress&)> BuildBar::Callback() {
+  return [this](const BuildProgress& now) { progress_.Update(now.stage, now.done, now.total, Unit::kBytes); };
+}
+
+Expected<DType> ParseWeightType(const std::string& text) {
+  if (text == "bf16") return DType::kBf16;
+  if (text == "f32") return DType::kF32;
+  return Error(StatusCode::kInvalidArgument, "--dtype must be bf16 or f32, but is \"%s\"", text.c_str());
+}
+
+}  // namespace lathe::cli

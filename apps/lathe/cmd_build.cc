@@ -1,0 +1,92 @@
+// `lathe build`: from a checkpoint to an engine file.
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "base/status.h"
+#include "build_progress.h"
+#include "commands.h"
+#include "compiler/compile.h"
+#include "next_step.h"
+#include "terminal/format.h"
+#include "terminal/terminal.h"
+
+namespace lathe::cli {
+namespace {
+
+struct Options {
+  std::string dir;
+  std::optional<std::string> output, dtype, numeric;
+  BuildOptions build;
+  bool no_tune = false, quiet = false;
+};
+
+Expected<NumericClass> ParseNumeric(const std::string& text) {
+  for (const NumericClass c : {NumericClass::kBf16Fma, NumericClass::kBf16Dot}) {
+    if (text == ToString(c)) return c;
+  }
+  return Error(StatusCode::kInvalidArgument, "--numeric must be bf16-fma or bf16-dot, but is \"%s\"",
+               text.c_str());
+}
+
+Expected<int> Run(const Options& options) {
+  BuildOptions build = options.build;
+  build.tune = !options.no_tune;
+  build.output = options.output.value_or(ModelNameOf(options.dir) + ".lathe");
+  if (options.dtype) {
+    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseWeightType(*options.dtype));
+  }
+  if (options.numeric) {
+    LATHE_ASSIGN_OR_RETURN(build.numeric, ParseNumeric(*options.numeric));
+  }
+  BuildBar bar;
+  if (!options.quiet) build.progress = bar.Callback();
+  const auto report = BuildEngine(options.dir, build);
+  bar.Clear();
+  LATHE_RETURN_IF_ERROR(report.status());
+  for (const std::string& warning : report->warnings) {
+    std::fprintf(stderr, "lathe: warning: %s\n", warning.c_str());
+  }
+  if (options.quiet) return kExitOk;
+  std::printf("built %s: %s (%s of weights) in %s\n", report->path.c_str(),
+              FormatBytes(static_cast<double>(report->file_bytes)).c_str(),
+              FormatBytes(static_cast<double>(report->weight_bytes)).c_str(),
+              FormatSeconds(report->seconds).c_str());
+  SuggestNext("lathe run " + report->path + " \"Once upon a time\"");
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddBuild(Command& root) {
+  auto options = std::make_shared<Options>();
+  Command command = root.Sub("build", "Compile a model into an engine for this machine",
+                             "lathe build models/tales-16m -o tales.lathe");
+  command.Argument("DIR", &options->dir, "A model's directory (Hugging Face), or what lathe convert wrote");
+  command.Option("-o,--output", &options->output, "The engine file", "NAME.lathe, in the current directory");
+  command.Option("--dtype", &options->dtype, "Weights: bf16 or f32", "bf16");
+  command.Option(
+      "--target", &options->build.target,
+      "cpu, or cpu:portable, cpu:avx2, cpu:avx512, cpu:avx512bf16; cpu is the best of this machine");
+  command.Option("--timing-cache", &options->build.timing_cache,
+                 "File of earlier measurements, read and added to");
+  command.Flag("--no-tune", &options->no_tune,
+               "Measure nothing and take default kernels (for another machine)");
+  command.Option("--numeric", &options->numeric, "How bf16 products are formed: bf16-fma or bf16-dot",
+                 "the faster one");
+  command.Option("--threads", &options->build.threads, "Threads that build and measure; 0: usable CPUs");
+  command.Option("--tp", &options->build.tp, "Tensor-parallel ranks");
+  command.Option("--pp", &options->build.pp, "Pipeline stages");
+  command.Repeated("--disable-pass", "NAME", "Leave out an optimisation (lathe inspect --plan lists them)",
+                   [options = options.get()](const std::string& name) {
+                     options->build.disabled_passes.insert(name);
+                     return Status();
+                   });
+  command.Option("--dump-ir", &options->build.dump_ir_dir,
+                 "Write the graph before and after each pass into this directory");
+  command.Flag("-q,--quiet", &options->quiet, "Print faults and warnings alone");
+  command.OnRun([options] { return Run(*options); });
+}
+
+}  // namespace lathe::cli

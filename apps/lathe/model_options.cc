@@ -1,0 +1,78 @@
+#include "model_options.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/status.h"
+#include "build_progress.h"
+#include "compiler/cache.h"
+#include "terminal/format.h"
+#include "terminal/terminal.h"
+#include "trace.h"
+
+namespace lathe::cli {
+namespace {
+
+Status CheckEngineOptions(const EngineOptions& options) {
+  if (options.threads < 0 || options.threads > 4096) {
+    return Error(StatusCode::kInvalidArgument, "--threads must be in [0, 4096], but is %d", options.threads);
+  }
+  if (options.max_context < 0) {
+    return Error(StatusCode::kInvalidArgument, "--context must be 0 or more, but is %d", options.max_context);
+  }
+  return {};
+}
+
+// The engine's path. Says what it does only when there is something to do.
+Expected<std::string> Resolve(const ModelOptions& options) {
+  BuildOptions build;
+  build.threads = options.engine.threads;
+  if (options.dtype) {
+    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseWeightType(*options.dtype));
+  }
+  BuildBar bar;
+  const bool interactive = DescribeTerminal(STDERR_FILENO).interactive;
+  bool announced = interactive;  // the bar speaks for itself
+  build.progress = [&, draw = bar.Callback()](const BuildProgress& now) {
+    if (!announced) {
+      std::fprintf(stderr, "lathe: building an engine of %s for this machine (once)\n", options.path.c_str());
+      announced = true;
+    }
+    draw(now);
+  };
+  BuildReport report;
+  auto path = ResolveEngine(options.path, build, &report);
+  bar.Clear();
+  LATHE_RETURN_IF_ERROR(path.status());
+  for (const std::string& warning : report.warnings) {
+    std::fprintf(stderr, "lathe: warning: %s\n", warning.c_str());
+  }
+  if (!report.path.empty()) {
+    const std::string line =
+        StrFormat("built %s in %s", FormatBytes(static_cast<double>(report.file_bytes)).c_str(),
+                  FormatSeconds(report.seconds).c_str());
+    std::fprintf(stderr, "lathe: %s\n", line.c_str());
+  }
+  return path;
+}
+
+}  // namespace
+
+void ModelOptions::Declare(Command& command) {
+  command.Argument("MODEL", &path, "An engine file, or a model's directory (built once into the cache)");
+  command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16 or f32", "bf16");
+  command.Option("--threads", &engine.threads, "Compute threads; 0: usable CPUs");
+  command.Bytes("--kv-bytes", &engine.kv_bytes, "Memory for keys and values, e.g. 512M",
+                "fits a few sequences");
+  command.Option("--context", &engine.max_context, "Longest sequence in tokens; 0: the model's");
+}
+
+Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options) {
+  LATHE_RETURN_IF_ERROR(CheckEngineOptions(options.engine));
+  LATHE_ASSIGN_OR_RETURN(const std::string path, Resolve(options));
+  TraceStage("engine file found");
+  return Engine::Load(path, options.engine);
+}
+
+}  // namespace lathe::cli
