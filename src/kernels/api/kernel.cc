@@ -80,8 +80,7 @@ int64_t AttentionWorkspaceBytes(int count, int n_heads, int head_dim, int max_po
   constexpr int64_t kMost = int64_t{32} << 20;
   if (count <= 1) return 0;
   const int64_t blocks = (int64_t{max_positions} + kAttnBlock - 1) / kAttnBlock;
-  const int64_t counters = int64_t{64} * 2 * count;
-  return std::min(kMost, counters + blocks * n_heads * RoundUp(head_dim + 2, 16) * 4);
+  return std::min(kMost, kAttnCounterBytes + blocks * n_heads * RoundUp(head_dim + 2, 16) * 4);
 }
 
 }  // namespace lathe

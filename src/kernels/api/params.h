@@ -136,6 +136,9 @@ struct AttentionParams {
   int64_t workspace_bytes = 0;
 };
 
+// Head of the workspace: counters, zero between calls.
+inline constexpr int64_t kAttnCounterBytes = int64_t{64} * 512;
+
 // Workspace with which `count` threads split sequences of up to max_positions keys (at most 32 MiB is asked
 // for).
 int64_t AttentionWorkspaceBytes(int count, int n_heads, int head_dim, int max_positions);

@@ -167,12 +167,13 @@ void RunTiles(const AttentionParams& p, const Worker& worker, TileWalk walk) {
   }
 }
 
-// Layout of the shared workspace when tiles are split by blocks: one counter a tile, a cache line each, then
-// for every (tile, block) its (max, sum, out).
+// Layout of the shared workspace when tiles are split by blocks: one counter a tile, a cache line each
+// (always the same room, so that no call's results lie where another's counters are), then for every (tile,
+// block) its (max, sum, out).
 struct SplitPlan {
   int n_tiles = 0, max_blocks = 0;
   int64_t slot_floats = 0;
-  int64_t Bytes() const { return int64_t{64} * n_tiles + int64_t{n_tiles} * max_blocks * slot_floats * 4; }
+  int64_t Bytes() const { return kAttnCounterBytes + int64_t{n_tiles} * max_blocks * slot_floats * 4; }
 };
 
 SplitPlan PlanSplit(const AttentionParams& p, TileWalk walk) {
@@ -195,7 +196,7 @@ void RunSplit(const AttentionParams& p, const Worker& worker, const TileWalk& wa
   const int dim = p.kv.head_dim;
   TileState s = CarveScratch(worker, dim);
   char* counters = static_cast<char*>(p.workspace);
-  float* slots = reinterpret_cast<float*>(counters + int64_t{64} * plan.n_tiles);
+  float* slots = reinterpret_cast<float*>(counters + kAttnCounterBytes);
   for (int task; (task = worker.Next(plan.n_tiles * plan.max_blocks)) >= 0;) {
     const int tile = task / plan.max_blocks, index = task % plan.max_blocks;
     TileWalk from_start = walk;
@@ -224,7 +225,8 @@ void RunSplit(const AttentionParams& p, const Worker& worker, const TileWalk& wa
 
 void Attention(const AttentionParams& p, const Worker& worker) {
   const TileWalk walk(p);
-  if (worker.count > 1 && p.workspace && walk.count() < 2 * worker.count && walk.count() > 0) {
+  const int most = MinInt(2 * worker.count - 1, static_cast<int>(kAttnCounterBytes / 64));
+  if (worker.count > 1 && p.workspace && walk.count() <= most && walk.count() > 0) {
     const SplitPlan plan = PlanSplit(p, walk);
     if (plan.max_blocks > 1 && plan.Bytes() <= p.workspace_bytes) return RunSplit(p, worker, walk, plan);
   }
