@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -33,5 +32,15 @@ class TextModel {
   // Errors: kUnsupported without a template, kInvalidArgument for messages that are not what it expects.
   virtual Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const = 0;
 };
+
+class ChatTemplate;
+class EngineReader;
+class Tokenizer;
+
+// Over a model's own tokenizer and template. Without a template, the Status says why there is none.
+std::unique_ptr<TextModel> MakeTextModel(Tokenizer tokenizer, Expected<ChatTemplate> chat_template);
+
+// From the blobs of an engine file. A template that lathe cannot read only makes RenderChat fail.
+Expected<std::unique_ptr<TextModel>> LoadTextModel(const EngineReader& file);
 
 }  // namespace lathe
