@@ -69,6 +69,8 @@ TEST_P(GoldenTest, ControlTextEncodes) {
 }
 
 TEST_P(GoldenTest, RandomIdsDecode) {
+  // Vocabularies that share text goldens still number their control tokens differently.
+  if (GetParam().golden != GetParam().name) return;
   if (!FileExists(DataDir() + "/" + GetParam().golden + ".decode.golden")) return;
   const std::optional<Tokenizer> tokenizer = Load(GetParam());
   if (!tokenizer) return;

@@ -154,6 +154,10 @@ Status PreTokenizerStep(const std::string& type, const Json& json, std::string_v
   // ASCII symbols count as punctuation whatever their category.
   constexpr std::string_view kPunctuation = R"([\p{P}$+<=>^`|~])";
   constexpr std::string_view kWhitespace = R"(\s)";
+  // This component's \w is that of UTS #18, unlike the one in patterns: Alphabetic with its symbols, marks,
+  // decimal digits, connectors and joiners.
+  constexpr std::string_view kWord =
+      R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{200C}\x{200D}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
   if (type == "Split") return SplitStep(json, where, ops);
   if (type == "Metaspace") return MetaspaceStep(json, where, ops);
   if (type == "ByteLevel") {
@@ -168,7 +172,8 @@ Status PreTokenizerStep(const std::string& type, const Json& json, std::string_v
     LATHE_ASSIGN_OR_RETURN(const uint8_t mode, ReadEnum(json, "behavior", "Isolated", kBehaviors, where));
     ops->push_back(Split(kPunctuation, static_cast<SplitBehavior>(mode)));
   } else if (type == "Whitespace") {
-    ops->push_back(Split(R"(\w+|[^\w\s]+)", SplitBehavior::kRemoved, kInvert));
+    ops->push_back(
+        Split(StrFormat("[%s]+|[^%s\\s]+", kWord.data(), kWord.data()), SplitBehavior::kRemoved, kInvert));
   } else if (type == "WhitespaceSplit") {
     ops->push_back(Split(kWhitespace, SplitBehavior::kRemoved));
   } else if (type == "BertPreTokenizer") {

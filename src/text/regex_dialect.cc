@@ -5,8 +5,7 @@ namespace {
 
 // Contents of a class. PCRE2's own \s also takes U+180E, and its \w lacks marks and connectors.
 constexpr std::string_view kSpace = R"(\t-\r\x{85}\p{Z})";
-constexpr std::string_view kWord =
-    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
 
 class Rewriter {
  public:

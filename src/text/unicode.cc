@@ -65,9 +65,9 @@ bool IsWordChar(char32_t c) {
     case UTF8PROC_CATEGORY_PC: return true;
     default: break;
   }
-  // The symbols that are Alphabetic: circled, squared and boxed letters.
-  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-         (c >= 0x1F170 && c <= 0x1F189);
+  // Joiners, and the symbols that are Alphabetic: circled, squared and boxed letters.
+  return c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
 std::string Normalize(std::string_view text, NormalForm form) {

@@ -9,7 +9,7 @@ namespace lathe::text {
 // The White_Space property.
 bool IsWhitespace(char32_t c);
 
-// \w of UTS #18: Alphabetic, marks, decimal digits, connector punctuation.
+// \w of UTS #18: Alphabetic, marks, decimal digits, connector punctuation, joiners.
 bool IsWordChar(char32_t c);
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
