@@ -181,6 +181,31 @@ std::vector<TunedGemm> TuneGemm(Isa isa, NumericClass numeric, const GemmShape& 
   return out;
 }
 
+std::vector<GemmTiming> TimeGemmTactics(Isa isa, NumericClass numeric, const GemmShape& shape, int m,
+                                        Workers& workers, const MachineRoofs& roofs, int runs) {
+  constexpr double kSeconds = 0.4;
+  Bench bench(numeric, shape, m, workers);
+  const std::vector<const GemmKernel*> kernels = GemmTactics(isa, numeric, m);
+  std::vector<std::vector<double>> times(kernels.size());
+  if (!bench.ok()) return {};
+  const double deadline = NowSeconds() + kSeconds * static_cast<double>(kernels.size());
+  for (int run = 0; runs > 0 ? run < runs : (run < 3 || NowSeconds() < deadline); ++run)
+    for (size_t i = 0; i < kernels.size(); ++i) times[i].push_back(bench.Time(*kernels[i], m));
+  const Cost cost = CostOf(bench.Params(m, 0), numeric);
+  std::vector<GemmTiming> out;
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    std::sort(times[i].begin(), times[i].end());
+    const double best = times[i].front();
+    out.push_back({.kernel = kernels[i]->name,
+                   .min_us = best * 1e6,
+                   .median_us = times[i][times[i].size() / 2] * 1e6,
+                   .gbps = cost.bytes / best / 1e9,
+                   .gflops = cost.flops / best / 1e9,
+                   .percent_of_roof = 100 * RoofSeconds(cost, roofs) / best});
+  }
+  return out;
+}
+
 ClassChoice ChooseClass(Isa isa, std::span<const GemmShape> shapes, Workers& workers, double budget_ms) {
   ClassChoice choice;
   std::vector<NumericClass> classes;

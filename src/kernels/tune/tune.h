@@ -47,6 +47,17 @@ std::span<const int> TuneBuckets();
 std::vector<TunedGemm> TuneGemm(Isa isa, NumericClass numeric, const GemmShape& shape, Workers& workers,
                                 const MachineRoofs& roofs, double budget_ms);
 
+// Every tactic of (isa, class) that accepts m, timed in turns over `runs` rounds (0: as many as 0.4 s hold),
+// for benches. The rates are those of the minimum.
+struct GemmTiming {
+  std::string_view kernel;
+  double min_us = 0, median_us = 0;
+  double gbps = 0, gflops = 0;
+  double percent_of_roof = 0;
+};
+std::vector<GemmTiming> TimeGemmTactics(Isa isa, NumericClass numeric, const GemmShape& shape, int m,
+                                        Workers& workers, const MachineRoofs& roofs, int runs = 0);
+
 // Time of one pass over `shapes` (each run `weight` times a layer) in both bf16 classes.
 struct ClassTiming {
   NumericClass numeric = NumericClass::kBf16Fma;
