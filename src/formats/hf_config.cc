@@ -42,6 +42,7 @@ bool IsOff(const Json& value) {
   if (value.is_null()) return true;
   if (value.is_boolean()) return !value.get<bool>();
   if (value.is_number()) return value.get<double>() == 0;
+  if (value.is_string()) return value.get_ref<const std::string&>().empty();
   return value.empty();
 }
 
@@ -113,6 +114,9 @@ Expected<std::vector<int64_t>> ConfigReader::Ints(const char* key) {
     LATHE_ASSIGN_OR_RETURN(const int64_t one, Int(key));
     return std::vector<int64_t>{one};
   }
+  if (value->size() > kMaxListItems)
+    return Bad(StatusCode::kInvalidArgument, key,
+               StrFormat("has %zu items, at most %zu are accepted", value->size(), kMaxListItems));
   for (const Json& item : *value) {
     if (!item.is_number_integer())
       return Bad(StatusCode::kInvalidArgument, key, "must be integers, found " + Quote(item));
@@ -199,12 +203,16 @@ std::span<const char* const> CommonIgnoredKeys() { return kIgnored; }
 std::span<const char* const> CommonMustBeOffKeys() { return kMustBeOff; }
 
 Expected<GenerationDefaults> ReadGenerationConfig(const std::string& dir) {
-  GenerationDefaults out;
   const std::string path = dir + "/generation_config.json";
-  if (!FileExists(path)) return out;
+  if (!FileExists(path)) return GenerationDefaults();
   LATHE_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path, {.max_bytes = 1 << 20, .max_depth = 16}));
-  if (!json.is_object()) return Error(StatusCode::kCorrupt, "%s: not a JSON object", path.c_str());
-  ConfigReader reader(json, path);
+  return ReadGenerationConfig(json, path);
+}
+
+Expected<GenerationDefaults> ReadGenerationConfig(const Json& json, const std::string& where) {
+  if (!json.is_object()) return Error(StatusCode::kCorrupt, "%s: not a JSON object", where.c_str());
+  GenerationDefaults out;
+  ConfigReader reader(json, where);
   LATHE_ASSIGN_OR_RETURN(out.eos_ids, reader.Ints("eos_token_id"));
   LATHE_ASSIGN_OR_RETURN(out.bos_id, reader.IntOr("bos_token_id", -1));
   LATHE_ASSIGN_OR_RETURN(const std::vector<int64_t> pads, reader.Ints("pad_token_id"));

@@ -19,6 +19,7 @@ namespace lathe {
 // Finish() fails with the list of all others. Getters treat null as absent. Not thread-safe.
 class ConfigReader {
  public:
+  static constexpr size_t kMaxListItems = 4096;
   // `object` must outlive the reader. `where` is the file, `prefix` the path of the object in it ("" or
   // "rope_scaling."), for messages.
   ConfigReader(const Json& object, std::string where, std::string prefix = "");
@@ -37,7 +38,7 @@ class ConfigReader {
   // An integer in [low, high], or the fallback, which need not be.
   Expected<int> SizeOr(const char* key, int fallback, int64_t low, int64_t high);
   Expected<int> Size(const char* key, int64_t low, int64_t high);
-  // A list of integers, or one integer as a list of one, or empty.
+  // A list of at most kMaxListItems integers, or one integer as a list of one, or empty.
   Expected<std::vector<int64_t>> Ints(const char* key);
   Expected<std::vector<std::string>> Strings(const char* key);
 
@@ -85,5 +86,7 @@ struct GenerationDefaults {
 };
 // An absent file gives the defaults. Values out of range are kInvalidArgument.
 Expected<GenerationDefaults> ReadGenerationConfig(const std::string& dir);
+// The same from parsed JSON. `where` names the file in messages.
+Expected<GenerationDefaults> ReadGenerationConfig(const Json& json, const std::string& where);
 
 }  // namespace lathe

@@ -217,9 +217,11 @@ Expected<RopeConfig> ReadRopeConfig(ConfigReader& config) {
 
 Status FillRope(const RopeConfig& config, int head_dim, int max_positions, const std::string& where,
                 RopeSpec* rope) {
-  if (head_dim <= 0 || head_dim % 2 != 0 || (config.type == RopeType::kDynamic && head_dim < 4))
-    return Error(StatusCode::kUnsupported, "%s: a head_dim of %d cannot be rotated, an even one was expected",
-                 where.c_str(), head_dim);
+  if (head_dim <= 0 || head_dim > kMaxHeadDim || head_dim % 2 != 0 ||
+      (config.type == RopeType::kDynamic && head_dim < 4))
+    return Error(StatusCode::kUnsupported,
+                 "%s: a head_dim of %d cannot be rotated, an even one of at most %d was expected",
+                 where.c_str(), head_dim, kMaxHeadDim);
   const int original = config.original_max_positions.value_or(max_positions);
   rope->type = config.type;
   rope->base = config.theta;

@@ -11,13 +11,16 @@
 
 namespace lathe {
 
+// Above any model, and small enough that a hostile config costs nothing.
+inline constexpr int kMaxHeadDim = 65536;
+
 // What config.json says about RoPE, whichever of its spellings it uses.
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
-  std::optional<double> factor;                      // yarn without one: max_positions / original
-  std::optional<int> original_max_positions;         // yarn, llama3; absent: max_positions
-  std::optional<double> attention_factor;            // yarn, over the one derived from factor and mscale
+  std::optional<double> factor = {};                 // yarn without one: max_positions / original
+  std::optional<int> original_max_positions = {};    // yarn, llama3; absent: max_positions
+  std::optional<double> attention_factor = {};       // yarn, over the one derived from factor and mscale
   double beta_fast = 32, beta_slow = 1;              // yarn
   double mscale = 0, mscale_all_dim = 0;             // yarn, 0: not given
   bool truncate = true;                              // yarn: round the correction range to whole dimensions

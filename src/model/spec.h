@@ -19,17 +19,17 @@ enum class RopeType : uint8_t { kDefault, kLinear, kDynamic, kYarn, kLlama3 };
 struct RopeSpec {
   RopeType type = RopeType::kDefault;
   double base = 10000.0;
-  int rotary_dim = 0;                  // <= head_dim
-  double factor = 1.0;                 // dynamic: scaling factor
-  int original_max_positions = 0;      // dynamic: lengths up to this are unscaled
-  float attention_factor = 1.0f;       // multiplies cos and sin (yarn)
-  std::vector<float> inv_freq;         // (rotary_dim / 2)
+  int rotary_dim = 0;              // <= head_dim
+  double factor = 1.0;             // dynamic: scaling factor
+  int original_max_positions = 0;  // dynamic: lengths up to this are unscaled
+  float attention_factor = 1.0f;   // multiplies cos and sin (yarn)
+  std::vector<float> inv_freq;     // (rotary_dim / 2)
 };
 
 enum class Activation : uint8_t { kSilu, kGeluTanh };
 
 struct ModelSpec {
-  std::string family;                  // "llama", "mistral", "qwen2", "qwen3"
+  std::string family;  // "llama", "mistral", "qwen2", "qwen3"
   int n_layers = 0;
   int hidden = 0;
   int n_heads = 0;
@@ -44,10 +44,11 @@ struct ModelSpec {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;                // RMSNorm over head_dim of q and k, before RoPE
+  bool qk_norm = false;  // RMSNorm over head_dim of q and k, before RoPE
   RopeSpec rope;
-  std::vector<int> window;             // (n_layers) sliding window in tokens, 0 = full attention: position p sees keys > p - window
-  std::vector<int> eos_ids;            // config.json + generation_config.json
+  std::vector<int>
+      window;  // (n_layers) sliding window in tokens, 0 = full attention: position p sees keys > p - window
+  std::vector<int> eos_ids;  // config.json + generation_config.json
   int bos_id = -1;
   int pad_id = -1;
   DType checkpoint_dtype = DType::kBf16;
@@ -62,9 +63,27 @@ enum class Split : uint8_t { kNone, kRows, kCols };
 
 // The role a tensor plays; with `layer` (or -1) it names a weight independently of checkpoint spelling.
 enum class Role : uint8_t {
-  kEmbed, kFinalNorm, kLmHead,
-  kAttnNorm, kMlpNorm, kQ, kK, kV, kO, kQBias, kKBias, kVBias, kOBias, kQNorm, kKNorm,
-  kGate, kUp, kDown, kGateBias, kUpBias, kDownBias,
+  kEmbed,
+  kFinalNorm,
+  kLmHead,
+  kAttnNorm,
+  kMlpNorm,
+  kQ,
+  kK,
+  kV,
+  kO,
+  kQBias,
+  kKBias,
+  kVBias,
+  kOBias,
+  kQNorm,
+  kKNorm,
+  kGate,
+  kUp,
+  kDown,
+  kGateBias,
+  kUpBias,
+  kDownBias,
 };
 
 // "attn_norm", "q", ... as used in IR weight names ("layers.3.q").
@@ -72,10 +91,10 @@ const char* ToString(Role role);
 
 struct TensorDef {
   Role role;
-  int layer = -1;                      // -1: not of a layer
-  std::string name;                    // in the checkpoint
+  int layer = -1;    // -1: not of a layer
+  std::string name;  // in the checkpoint
   Shape shape;
-  Split split = Split::kNone;          // kRows: output features are cut, kCols: input features
+  Split split = Split::kNone;  // kRows: output features are cut, kCols: input features
 };
 
 }  // namespace lathe

@@ -55,7 +55,7 @@ Expected<RopeSpec> RopeFromJson(const Json& json, const std::string& where) {
   if (!known) return reader.Bad(StatusCode::kCorrupt, "type", "is '" + type.substr(0, 40) + "'");
   out.type = *known;
   LATHE_ASSIGN_OR_RETURN(out.base, reader.Number("base"));
-  LATHE_ASSIGN_OR_RETURN(out.rotary_dim, reader.Size("rotary_dim", 2, 65536));
+  LATHE_ASSIGN_OR_RETURN(out.rotary_dim, reader.Size("rotary_dim", 2, kMaxHeadDim));
   LATHE_ASSIGN_OR_RETURN(out.factor, reader.Number("factor"));
   LATHE_ASSIGN_OR_RETURN(out.original_max_positions, reader.Size("original_max_positions", 0, INT32_MAX));
   LATHE_ASSIGN_OR_RETURN(const double attention_factor, reader.Number("attention_factor"));
@@ -173,6 +173,7 @@ Expected<ModelSpec> ModelSpecFromJson(const Json& json, const std::string& where
   ModelSpec out;
   ConfigReader reader(json, where);
   LATHE_ASSIGN_OR_RETURN(out.family, reader.StringOr("family", ""));
+  if (out.family.empty()) return reader.Bad(StatusCode::kCorrupt, "family", "is missing");
   LATHE_RETURN_IF_ERROR(ReadScalars(reader, &out));
   LATHE_ASSIGN_OR_RETURN(const std::string activation, reader.StringOr("activation", ""));
   bool known_activation = false;
