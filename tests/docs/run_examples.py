@@ -2,7 +2,7 @@
 """Runs the examples of README.md and docs/, so that what they show keeps working.
 
 Every fenced block marked ```sh, ```bash or ```console is run in document order, all blocks of a document in
-one temporary folder that has the repository's models/ in it and `lathe` on its PATH. In a console block the
+one temporary folder that has the repository's models/, bench/ and tests/ in it and `lathe` on its PATH. In a console block the
 lines after "$ " are run and the rest is output for the reader. A block is left out only if its first line is
 "# not run: REASON", for what needs a network, a GPU or a large model.
 
@@ -55,7 +55,8 @@ def run_document(path, lathe):
         (home / "bin/lathe").symlink_to(lathe)
         work = home / "work"
         work.mkdir()
-        (work / "models").symlink_to(ROOT / "models")
+        for name in ("models", "bench", "tests"):
+            (work / name).symlink_to(ROOT / name)
         env = os.environ | {"PATH": f"{home}/bin:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home / "cache"),
                             "HOME": folder}
         for line, script, left_out in blocks(path.read_text()):
