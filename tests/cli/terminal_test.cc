@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "perplexity_text.h"
 #include "terminal/format.h"
 #include "terminal/interrupt.h"
 #include "terminal/line_reader.h"
@@ -116,7 +117,10 @@ TEST(Terminal, PrintableLeavesNoControlCharacter) {
 TEST(Terminal, SafeTextKeepsNewlinesAndDropsEscapeSequences) {
   EXPECT_EQ(TerminalSafe("a\n\tb"), "a\n\tb");
   EXPECT_EQ(TerminalSafe("\x1b[2Jx\r\x7f"), "\xef\xbf\xbd[2Jx\xef\xbf\xbd\xef\xbf\xbd");
-  EXPECT_EQ(TerminalSafe("\xc2\x9b" "1mx\xc2\xa0\xe6\x97\xa5"), "\xef\xbf\xbd" "1mx\xc2\xa0\xe6\x97\xa5");
+  EXPECT_EQ(TerminalSafe("\xc2\x9b"
+                         "1mx\xc2\xa0\xe6\x97\xa5"),
+            "\xef\xbf\xbd"
+            "1mx\xc2\xa0\xe6\x97\xa5");
 }
 
 TEST(Terminal, APipeIsNoTerminalAndHasNoColour) {
@@ -213,6 +217,27 @@ TEST(Interrupt, IsCountedAndGivesTheFormerHandlerBack) {
     EXPECT_FALSE(interrupt.Taken());
   }
   EXPECT_EXIT(raise(SIGINT), ::testing::KilledBySignal(SIGINT), "");
+}
+
+TEST(PerplexityText, SeparatorLinesAreEmptied) {
+  constexpr char kSep[] = "<|endoftext|>";
+  EXPECT_EQ(EmptySeparatorLines("a\nb\n<|endoftext|>\nc\n<|endoftext|>\n", kSep), "a\nb\n\nc\n\n");
+  EXPECT_EQ(EmptySeparatorLines("a <|endoftext|>\n<|endoftext|> b", kSep),
+            "a <|endoftext|>\n<|endoftext|> b");
+  EXPECT_EQ(EmptySeparatorLines("<|endoftext|>", kSep), "");
+  EXPECT_EQ(EmptySeparatorLines("a\n\nb", ""), "a\n\nb");
+  EXPECT_EQ(EmptySeparatorLines("", kSep), "");
+}
+
+TEST(PerplexityText, WindowsStartEveryWindowTokensAfterABos) {
+  std::vector<TokenId> ids;
+  for (TokenId i = 10; i < 19; ++i) ids.push_back(i);
+  using Windows = std::vector<std::vector<TokenId>>;
+  // 13 stands where the second window's bos does.
+  EXPECT_EQ(CutWindows(ids, 4, 1), (Windows{{1, 10, 11, 12}, {1, 14, 15, 16}}));
+  EXPECT_EQ(CutWindows(ids, 4, -1), (Windows{{10, 11, 12, 13}, {14, 15, 16, 17}}));
+  EXPECT_EQ(CutWindows(ids, 10, 1), (Windows{{1, 10, 11, 12, 13, 14, 15, 16, 17, 18}}));
+  EXPECT_TRUE(CutWindows(ids, 11, 1).empty());
 }
 
 }  // namespace
