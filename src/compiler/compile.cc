@@ -109,8 +109,7 @@ class Builder {
           StrFormat("the tokenizer has %d ids, the model %d; prompts with the ids above fail",
                     tokenizer.vocab_size(), source_->spec().vocab));
     text_.tokenizer = tokenizer.Serialize();
-    LATHE_ASSIGN_OR_RETURN(auto chat_template, LoadChatTemplateSource(dir_));
-    if (chat_template) text_.chat_template = *std::move(chat_template);
+    LATHE_RETURN_IF_ERROR(ReadChatTemplate());
     const std::string generation = dir_ + "/generation_config.json";
     if (FileExists(generation)) {
       LATHE_ASSIGN_OR_RETURN(text_.generation, ReadFile(generation, size_t{1} << 20));
@@ -118,7 +117,18 @@ class Builder {
     return Status::Ok();
   }
 
-  // One layer's matmuls (what a prompt spends its time in), or all when `whole`, in order of first use.
+  // A model without a template completes text; one whose template does not parse does so too, with a warning.
+  Status ReadChatTemplate() {
+    auto source = LoadChatTemplateSource(dir_);
+    if (!source.ok()) return source.status().code() == StatusCode::kNotFound ? Status::Ok() : source.status();
+    const auto parsed = ChatTemplate::Parse(*source);
+    if (!parsed.ok())
+      report_.warnings.push_back("chat will not work: the chat template: " + parsed.status().message());
+    text_.chat_template = *std::move(source);
+    return Status::Ok();
+  }
+
+  // One layer's matmuls: what a prompt spends its time in.
   std::vector<GemmDims> ShapesOf(const ir::Graph& graph) const {
     const ir::Uses uses(graph);
     std::vector<GemmDims> out;

@@ -52,8 +52,7 @@ class Lowering {
     x = Norm(Emit(OpCode::kSelectRows, {x}, spec_.hidden), Role::kFinalNorm);
     x = Emit(OpCode::kMatmul, {x}, spec_.vocab,
              {Weight(spec_.tied_embeddings ? Role::kEmbed : Role::kLmHead)});
-    graph_.ops.push_back(
-        {.code = OpCode::kOutput, .results = {}, .operands = {x}, .weights = {}, .biases = {}, .attrs = {}});
+    graph_.ops.push_back({.code = OpCode::kOutput, .operands = {x}});
     return std::move(graph_);
   }
 
@@ -66,7 +65,6 @@ class Lowering {
                           .results = {{next_, {DType::kF32, rows_, width}}},
                           .operands = std::move(operands),
                           .weights = std::move(weights),
-                          .biases = {},
                           .attrs = std::move(attrs)});
     return next_++;
   }
@@ -99,10 +97,7 @@ class Lowering {
     q = Rotate(q, q_width, Role::kQNorm);
     k = Rotate(k, kv_width, Role::kKNorm);
     graph_.ops.push_back({.code = OpCode::kKvAppend,
-                          .results = {},
                           .operands = {k, v},
-                          .weights = {},
-                          .biases = {},
                           .attrs = {{"layer", int64_t{layer_}}, {"head_dim", dim}}});
     const int y = Emit(OpCode::kAttention, {q}, q_width, {},
                        {{"layer", int64_t{layer_}},

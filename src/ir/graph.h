@@ -91,11 +91,12 @@ enum class OpCode : uint8_t {
 
 struct Op {
   OpCode code = OpCode::kEmbed;
-  std::vector<Value> results;
-  std::vector<int> operands;
-  std::vector<WeightRef> weights;
-  std::vector<WeightRef> biases;  // none, or one for each of weights
-  std::vector<Attr> attrs;
+  // Initialised, so that an op can be written with the fields it has.
+  std::vector<Value> results = {};
+  std::vector<int> operands = {};
+  std::vector<WeightRef> weights = {};
+  std::vector<WeightRef> biases = {};  // none, or one for each of weights
+  std::vector<Attr> attrs = {};
   friend bool operator==(const Op&, const Op&) = default;
 
   // Attributes by name; the schema guarantees presence and type once verified (LATHE_CHECKed).

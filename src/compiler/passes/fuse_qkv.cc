@@ -51,7 +51,7 @@ bool Matches(const ir::Graph& graph, const ir::Uses& uses, const Op& append, Can
 void Rewrite(ir::Graph* graph, const Candidate& c, std::vector<bool>* dead,
              std::vector<std::vector<Op>>* instead, int id) {
   Op fused = graph->ops[c.q];
-  Op split{.code = OpCode::kSplit, .results = {}, .operands = {id}, .weights = {}, .biases = {}, .attrs = {}};
+  Op split{.code = OpCode::kSplit, .operands = {id}};
   fused.weights.clear();
   fused.biases.clear();
   ir::ValueType type = fused.results[0].type;

@@ -63,12 +63,7 @@ std::vector<Op> Fused(const ir::Graph& graph, const ir::Uses& uses, const Op& ap
       q.rope->Int("rotary_dim") != k.rope->Int("rotary_dim") ||
       q.rope->Int("head_dim") != k.rope->Int("head_dim"))
     return {};
-  Op fused{.code = OpCode::kRopeAppend,
-           .results = q.rope->results,
-           .operands = split.operands,
-           .weights = {},
-           .biases = {},
-           .attrs = {}};
+  Op fused{.code = OpCode::kRopeAppend, .results = q.rope->results, .operands = split.operands};
   if (q.norm != nullptr) fused.weights = {q.norm->weights[0], k.norm->weights[0]};
   for (const char* name : {"layer", "n_heads", "n_kv_heads", "head_dim"})
     fused.attrs.push_back({name, attention->Int(name)});

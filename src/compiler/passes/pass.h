@@ -45,8 +45,8 @@ struct PassContext {
   TacticSource* tactics = nullptr;  // nullptr: no tactics are chosen (tests of the IR alone)
   bool share_buffers = true;        // false: every value has its own (the oracle of plan_memory)
   // Out.
-  std::vector<GemmTactic> gemms;  // one for each distinct matmul
-  BufferPlan memory;
+  std::vector<GemmTactic> gemms = {};  // one for each distinct matmul
+  BufferPlan memory = {};
 };
 
 // Every pass has this form. Errors are faults of the user's choice (a tp that does not divide); a graph that

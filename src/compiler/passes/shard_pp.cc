@@ -29,12 +29,7 @@ std::vector<ir::Value> Crossing(const ir::Uses& uses, size_t cut) {
 }
 
 Op Message(OpCode code, const ir::Value& value, int peer) {
-  Op op{.code = code,
-        .results = {},
-        .operands = {},
-        .weights = {},
-        .biases = {},
-        .attrs = {{"peer", int64_t{peer}}}};
+  Op op{.code = code, .operands = {}, .attrs = {{"peer", int64_t{peer}}}};
   if (code == OpCode::kRecv) {
     op.results = {value};
   } else {

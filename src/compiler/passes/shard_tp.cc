@@ -97,12 +97,7 @@ class Sharder {
     if (context_.tp_rank != 0) op.biases.clear();
     const ir::Value sum = op.results[0];
     op.results[0].id = next_++;
-    Op reduce{.code = OpCode::kAllReduce,
-              .results = {sum},
-              .operands = {op.results[0].id},
-              .weights = {},
-              .biases = {},
-              .attrs = {}};
+    Op reduce{.code = OpCode::kAllReduce, .results = {sum}, .operands = {op.results[0].id}};
     ops_.push_back(std::move(op));
     ops_.push_back(std::move(reduce));
     return Status::Ok();
@@ -164,8 +159,6 @@ class Sharder {
       ops_.push_back({.code = OpCode::kAllGather,
                       .results = {{next_, type}},
                       .operands = {value},
-                      .weights = {},
-                      .biases = {},
                       .attrs = {{"ranks", int64_t{context_.tp}}}});
       op.operands[0] = next_++;
     }
