@@ -25,9 +25,11 @@ bool IsUsableTactic(const GemmTactic& tactic, Isa isa, NumericClass numeric) {
   const std::span<const int> ends = TuneBuckets();
   if (tactic.buckets.size() != ends.size()) return false;
   for (size_t i = 0; i < ends.size(); ++i) {
-    const GemmKernel* kernel = FindGemm(tactic.buckets[i].kernel);
-    if (tactic.buckets[i].max_m != ends[i] || kernel == nullptr || kernel->isa != isa ||
-        kernel->numeric != numeric || !Takes(*kernel, BucketRange(ends, i)))
+    // Asked of the registry rather than of the kernel: a weaker instruction set's kernels serve some classes.
+    const auto candidates = GemmTactics(isa, numeric, ends[i]);
+    const auto it = std::find_if(candidates.begin(), candidates.end(),
+                                 [&](const GemmKernel* k) { return k->name == tactic.buckets[i].kernel; });
+    if (tactic.buckets[i].max_m != ends[i] || it == candidates.end() || !Takes(**it, BucketRange(ends, i)))
       return false;
   }
   return true;

@@ -141,7 +141,7 @@ Status CpuExecutor::BindTactics() {
     BoundTactic bound;
     for (const TacticBucket& bucket : tactic.buckets) {
       const GemmKernel* kernel = FindGemm(bucket.kernel);
-      if (kernel == nullptr || kernel->isa != plan_.isa || kernel->numeric != plan_.numeric)
+      if (kernel == nullptr || kernel->isa > plan_.isa || kernel->numeric != plan_.numeric)
         return Error(StatusCode::kMismatch,
                      "the engine names the kernel '%s', which this lathe does not have; build "
                      "it again with 'lathe build'",
