@@ -3,13 +3,14 @@
 
 Fails on an include outside the table, a folder below src/ that the table lacks, a cycle between folders, a
 quoted include that is no file of ours, and a dependency in CMakeLists.txt that the table does not allow.
-Tests (*_test.cc) may include anything. Usage: check_layers.py [ROOT]
+Tests (*_test.cc, test_*.h, testing/) may include anything. Usage: check_layers.py [ROOT]
 """
 import pathlib
 import re
 import sys
 import tomllib
 
+TEST = re.compile(r"_test\.cc$|/test_[^/]*$|/testing/")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.M)
 
 
@@ -54,7 +55,7 @@ def check(root):
         if layer is None:
             faults.append(f"{name}: folder '{folder}' is not in tools/layers.toml")
             continue
-        if name.endswith("_test.cc"):
+        if TEST.search(name):
             continue
         for included in INCLUDE.findall(file.read_text()):
             if (root / "include" / included).is_file():
@@ -74,7 +75,7 @@ def check(root):
         faults.append("cycle: " + " -> ".join(ring))
     modules = re.findall(r"^lathe_module\((\S+)\s+DEPS ([^)]*)\)", (root / "CMakeLists.txt").read_text(), re.M)
     for module, dependencies in modules:
-        for dependency in dependencies.split():
+        for dependency in dependencies.partition("TEST_DEPS")[0].split():
             if dependency in layers and dependency not in layers.get(module, ()):
                 faults.append(f"CMakeLists.txt: {module} may not depend on {dependency}")
     return faults

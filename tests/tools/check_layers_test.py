@@ -52,11 +52,14 @@ class CheckLayers(unittest.TestCase):
 
     def test_tests_and_stars_may_include_anything(self):
         self.assertEqual([], self.faults({"src/top/b/b.h": "", "src/base/b_test.cc": '#include "top/b/b.h"\n',
+                                          "src/base/test_util.h": '#include "top/b/b.h"\n',
+                                          "src/base/testing/fake.h": '#include "top/b/b.h"\n',
                                           "src/app/m.cc": '#include "top/b/b.h"\n'}))
 
     def test_build_dependency_outside_the_table(self):
         faults = self.faults({}, cmake="lathe_module(base DEPS top/a Threads::Threads)\n")
         self.assertEqual(["CMakeLists.txt: base may not depend on top/a"], faults)
+        self.assertEqual([], self.faults({}, cmake="lathe_module(base DEPS Threads::Threads TEST_DEPS top/a)\n"))
 
 
 if __name__ == "__main__":
