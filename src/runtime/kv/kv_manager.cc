@@ -143,6 +143,17 @@ void KvManager::Free(KvSequence* seq) {
   seq->uses_cache = seq->active = false;
 }
 
+void KvManager::Discard(KvSequence* seq) {
+  if (!seq->active) return;
+  // From the tail, so that what stood on a page is gone before the page is looked at.
+  for (int i = seq->n_indexed - 1; i >= 0; --i) {
+    const int32_t page = seq->pages[static_cast<size_t>(i)];
+    if (pool_.refs(page) > 1 || !index_.Forget(page)) break;
+    --seq->n_indexed;
+  }
+  Free(seq);
+}
+
 void KvManager::DropCache() {
   while (index_.n_unused() > 0) pool_.Release(index_.EvictOldest());
 }

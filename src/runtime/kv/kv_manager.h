@@ -69,6 +69,8 @@ class KvManager {
 
   // Gives up all pages: indexed ones stay cached, others are free at once.
   void Free(KvSequence* seq);
+  // The same, but what only this sequence holds is not to be found again: its content is in doubt.
+  void Discard(KvSequence* seq);
 
   // Forgets every cached page.
   void DropCache();

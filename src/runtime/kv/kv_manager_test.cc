@@ -181,6 +181,25 @@ TEST(KvManager, AdoptTakesWhatOthersComputed) {
   kv.Free(&b);
 }
 
+TEST(KvManager, DiscardForgetsWhatNobodyElseHolds) {
+  KvManager kv(16, 2);
+  KvSequence a, b;
+  const std::vector<int32_t> ta = {1, 1, 2, 2, 3, 3}, tb = {1, 1, 4, 4, 5};
+  kv.Admit(&a, ta, "", true, 0);
+  kv.Commit(&a, ta, 6);
+  kv.Admit(&b, tb, "", true, 0);
+  kv.Commit(&b, tb, 5);
+  kv.Discard(&a);  // 1 is held by b, too
+  kv.CheckInvariants(std::vector<const KvSequence*>{&b});
+  EXPECT_EQ(kv.n_cached(), 0);
+  EXPECT_EQ(kv.Admit(&a, ta, "", true, 0), 2);
+  kv.Commit(&a, ta, 6);
+  kv.Free(&b);  // 4 stays cached, on 1
+  kv.Discard(&a);
+  kv.CheckInvariants({});
+  EXPECT_EQ(kv.n_cached(), 2);
+}
+
 TEST(KvManager, ForkSharesFullPagesOnly) {
   KvManager kv(16, 4);
   KvSequence parent, child;

@@ -115,6 +115,13 @@ int32_t PrefixIndex::EvictOldest() {
   return page;
 }
 
+bool PrefixIndex::Forget(int32_t page) {
+  LATHE_CHECK(At(page).indexed && !At(page).unused);
+  if (At(page).n_children > 0) return false;
+  Remove(page);
+  return true;
+}
+
 void PrefixIndex::Remove(int32_t page) {
   Entry& e = At(page);
   LATHE_CHECK_EQ(e.n_children, 0);

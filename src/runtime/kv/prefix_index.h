@@ -47,6 +47,8 @@ class PrefixIndex {
   void SetUsed(int32_t page);
   // Forgets the front of the unused entries and returns its page; -1 when there is none.
   int32_t EvictOldest();
+  // Forgets one entry in use, unless entries stand on it. True when it was forgotten.
+  bool Forget(int32_t page);
 
   int n_entries() const { return n_entries_; }
   int n_unused() const { return n_unused_; }

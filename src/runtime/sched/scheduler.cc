@@ -162,6 +162,7 @@ void Scheduler::ApplyTokens(Sequence* seq, std::span<const SampledToken> tokens,
   for (const SampledToken& token : tokens) {
     const Status error = CheckToken(token, seq->n_tokens(), limits_.vocab);
     if (error.ok()) continue;
+    seq->request->in_doubt = !token.finite;
     Cancel(seq->request->spec.id, FinishReason::kError, error, events);
     return;
   }
@@ -234,7 +235,11 @@ void Scheduler::LeaveRunning(Sequence* seq) {
   const auto it = std::ranges::lower_bound(running_, seq, BetterRank());
   LATHE_CHECK(it != running_.end() && *it == seq);
   running_.erase(it);
-  kv_.Free(&seq->kv);
+  if (seq->request->in_doubt) {
+    kv_.Discard(&seq->kv);
+  } else {
+    kv_.Free(&seq->kv);
+  }
   is_blocked_ = false;
 }
 

@@ -367,6 +367,20 @@ TEST(Scheduler, BadLogitsFailTheirRequestOnly) {
   EXPECT_EQ((d.outputs[{3, 0}].finish), FinishReason::kLength);
 }
 
+TEST(Scheduler, BadLogitsLeaveNothingInTheCache) {
+  Driver d(kLimits);
+  d.executor.poison = 25;
+  d.Add(1, Iota(30), Greedy(5), 2);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{1, 1}].finish), FinishReason::kError);
+  EXPECT_EQ(d.scheduler.kv().n_cached(), 0);
+  d.executor.poison = -1;  // it was the device, not the prompt
+  d.Add(2, Iota(30), Greedy(5));
+  d.RunAll();
+  EXPECT_EQ(d.scheduler.stats().cached_tokens, 0u);
+  EXPECT_EQ((d.outputs[{2, 0}].finish), FinishReason::kLength);
+}
+
 TEST(Scheduler, FinishSequenceEndsOneContinuation) {
   Driver d(kLimits);
   d.Add(1, Iota(5), Greedy(10), 3);

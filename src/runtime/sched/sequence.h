@@ -43,8 +43,9 @@ struct Scheduler::RequestState {
   int max_length = 0;   // prompt and generated tokens of one continuation
   int n_open = 0;       // continuations not ended, those not forked yet included
   int cached_tokens = 0;
-  bool started = false;  // admitted once
-  bool forked = false;   // sequences has all n of them
+  bool started = false;   // admitted once
+  bool forked = false;    // sequences has all n of them
+  bool in_doubt = false;  // its logits were not finite: its pages are not to be found again
   std::vector<std::unique_ptr<Sequence>> sequences;
 };
 

@@ -26,7 +26,8 @@ struct SeqSlice {
 struct Step {
   std::vector<int32_t> token_ids;      // (n_rows)
   std::vector<SeqSlice> sequences;     // cover all rows, in order
-  // Rows whose logits are computed, ascending; sampled with the params of the same index.
+  // Rows whose logits are computed, ascending; sampled with the params of the same index. A row may stand
+  // several times: continuations of one prompt draw their first tokens from its last row.
   std::vector<int32_t> logit_rows;
   std::vector<SampleRow> samples;      // (logit_rows.size())
   bool want_logits = false;            // also copy out raw logits (evaluation); size in StepResult::logits
