@@ -117,6 +117,19 @@ class Model {
       s->pages.pop_back();
     }
   }
+  // Forgets, from the tail, known pages that only `s` holds and that nothing known stands on.
+  void Discard(Seq* s) {
+    for (size_t i = s->pages.size(); i-- > 0;) {
+      const std::string key = s->pages[i]->key;
+      if (key.empty()) continue;
+      const auto next = known.upper_bound(key);
+      const bool has_child = next != known.end() && next->first.starts_with(key);
+      if (s->pages[i]->holders > 1 || has_child) break;
+      known.erase(key);
+      s->pages[i]->key.clear();
+    }
+    Free(s);
+  }
 };
 
 class Harness {
@@ -129,7 +142,7 @@ class Harness {
       Start(i);
     } else {
       switch (rng_.Below(8)) {
-        case 0: Free(i); break;
+        case 0: rng_.Below(8) == 0 ? Discard(i) : Free(i); break;
         case 1: Fork(i); break;
         case 2: Adopt(i); break;
         case 3:
@@ -181,6 +194,11 @@ class Harness {
   void Free(size_t i) {
     model_.Free(&seqs_[i]);
     kv_.Free(&real_[i]);
+    ASSERT_FALSE(real_[i].active);
+  }
+  void Discard(size_t i) {
+    model_.Discard(&seqs_[i]);
+    kv_.Discard(&real_[i]);
     ASSERT_FALSE(real_[i].active);
   }
   void Compute(size_t i) {
