@@ -71,7 +71,7 @@ Expected<ModelSpec> ReadModelSpec(const Json& config, const GenerationDefaults& 
   reader.Ignore(CommonIgnoredKeys());
   LATHE_RETURN_IF_ERROR(reader.IgnoreWhenOff(CommonMustBeOffKeys()));
   LATHE_RETURN_IF_ERROR(reader.Finish());
-  MergeGeneration(generation, family->defaults.eos_id, &spec);
+  MergeGeneration(generation, reader.Has("eos_token_id") ? -1 : family->defaults.eos_id, &spec);
   LATHE_RETURN_IF_ERROR(ValidateSpec(spec, where));
   return spec;
 }

@@ -100,8 +100,9 @@ TEST(ReadModelSpec, TokensOfBothFiles) {
   const Json config = Edited(R"({"eos_token_id":[5,900],"bos_token_id":null,"pad_token_id":-1})");
   ModelSpec spec = MustRead(config);
   EXPECT_THAT(spec.eos_ids, ElementsAre(5));
-  EXPECT_EQ(spec.bos_id, 1);
+  EXPECT_EQ(spec.bos_id, -1);
   EXPECT_EQ(spec.pad_id, -1);
+  EXPECT_TRUE(MustRead(Edited(R"({"eos_token_id":null})")).eos_ids.empty());
   GenerationDefaults generation;
   generation.eos_ids = {6, 5, -3, 301};
   generation.bos_id = 9;

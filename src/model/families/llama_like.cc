@@ -22,7 +22,9 @@ Expected<Activation> ReadActivation(ConfigReader& config) {
 int IdOrNone(int64_t id, int vocab) { return id >= 0 && id < vocab ? static_cast<int>(id) : -1; }
 
 Status ReadTokenIds(ConfigReader& config, const LlamaLikeDefaults& defaults, ModelSpec* spec) {
-  LATHE_ASSIGN_OR_RETURN(const int64_t bos, config.IntOr("bos_token_id", defaults.bos_id));
+  // null says "none"; the class default stands only where the key is absent.
+  const int64_t bos_default = config.Has("bos_token_id") ? -1 : defaults.bos_id;
+  LATHE_ASSIGN_OR_RETURN(const int64_t bos, config.IntOr("bos_token_id", bos_default));
   LATHE_ASSIGN_OR_RETURN(const int64_t pad, config.IntOr("pad_token_id", -1));
   LATHE_ASSIGN_OR_RETURN(const std::vector<int64_t> eos, config.Ints("eos_token_id"));
   spec->bos_id = IdOrNone(bos, spec->vocab);
