@@ -6,6 +6,7 @@
 #include <csignal>
 #include <filesystem>
 
+#include "base/check.h"
 #include "compiler/compile.h"
 #include "compiler/inspect.h"
 #include "compiler/pipeline.h"
@@ -36,7 +37,7 @@ EngineReader Build(const std::string& dir, const BuildOptions& options) {
   const auto report = BuildEngine(dir, options);
   EXPECT_TRUE(report.ok()) << report.status().message();
   auto reader = EngineReader::Open(options.output);
-  EXPECT_TRUE(reader.ok()) << reader.status().message();
+  LATHE_CHECK(reader.ok());
   return *std::move(reader);
 }
 
@@ -68,16 +69,21 @@ TEST(Build, EveryFamilyHoldsItsWeights) {
 struct Ranks {
   const char* model;
   int tp, pp;
+  Json changes = Json::object();
 };
 
 TEST(Build, ShardsAddUpToTheWhole) {
   const std::string out = ScratchDir("shards");
-  const Ranks cases[] = {{"llama_biases", 3, 1}, {"llama3_tied", 1, 2}, {"llama3_tied", 2, 2},
-                         {"qwen2", 2, 2},        {"qwen3", 4, 1},       {"llama2_mha", 4, 3},
+  const Ranks cases[] = {{"llama_biases", 2, 1, {{"num_key_value_heads", 2}}},
+                         {"llama3_tied", 1, 2},
+                         {"llama3_tied", 2, 2},
+                         {"qwen2", 2, 2},
+                         {"qwen3", 4, 1},
+                         {"llama2_mha", 4, 3},
                          {"mistral_full", 1, 3}};
   for (const Ranks& c : cases) {
     SCOPED_TRACE(StrFormat("%s tp %d pp %d", c.model, c.tp, c.pp));
-    const std::string dir = GoldenCheckpoint(c.model);
+    const std::string dir = GoldenCheckpoint(c.model, c.changes);
     const auto source = WeightSource::Open(dir);
     ASSERT_TRUE(source.ok());
     BuildOptions options = Untuned(out + "/a.lathe");

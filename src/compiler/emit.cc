@@ -170,6 +170,20 @@ class Emitter {
     return Status::Ok();
   }
 
+  // The weight that made the operand tells how wide this rank's share is.
+  Status EmitAllGather(const Op& op) {
+    PlanOp gather{.kind = PlanOpKind::kAllGather,
+                  .in = Buffer(op.operands[0]),
+                  .out = Buffer(op.results[0].id),
+                  .logit_rows = op.results[0].type.rows == ir::Rows::kLogits};
+    const Op& maker = graph_.ops[static_cast<size_t>(uses_[op.operands[0]].def)];
+    if (maker.code != OpCode::kMatmul) return Fault(op, "only matmul results are gathered");
+    const GemmDims dims = DimsOf(graph_, uses_, maker);
+    gather.weight = AddWeight(maker.weights, WeightLayout::kPanels, false, dims.N, dims.K);
+    Push(gather);
+    return Status::Ok();
+  }
+
   void EmitRopeAppend(const Op& op) {
     PlanOp rope{.kind = PlanOpKind::kRopeAppend,
                 .layer = static_cast<int>(op.Int("layer")),
@@ -205,12 +219,7 @@ class Emitter {
       case OpCode::kAllReduce:
         Push({.kind = PlanOpKind::kAllReduce, .in = Buffer(op.operands[0])});
         return Status::Ok();
-      case OpCode::kAllGather:
-        Push({.kind = PlanOpKind::kAllGather,
-              .in = Buffer(op.operands[0]),
-              .out = Buffer(op.results[0].id),
-              .logit_rows = op.results[0].type.rows == ir::Rows::kLogits});
-        return Status::Ok();
+      case OpCode::kAllGather: return EmitAllGather(op);
       case OpCode::kSend:
         Push({.kind = PlanOpKind::kSend,
               .in = Buffer(op.operands[0]),

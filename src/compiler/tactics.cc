@@ -52,15 +52,21 @@ GemmTactic Tactics::Measure(const GemmDims& dims, DType y_type) {
   const double begin = NowSeconds();
   const GemmShape shape{static_cast<int>(dims.N), static_cast<int>(dims.K), dims.silu_mul, y_type};
   GemmTactic out = DefaultTactic(isa_, numeric_, dims);
+  const std::span<const int> ends = TuneBuckets();
   for (const TunedGemm& tuned : TuneGemm(isa_, numeric_, shape, *workers_, roofs_, ms_per_shape_))
-    for (TacticBucket& bucket : out.buckets) {
-      if (bucket.max_m < tuned.min_m || bucket.max_m > tuned.max_m) continue;
+    for (size_t i = 0; i < ends.size(); ++i) {
+      if (ends[i] < tuned.min_m || ends[i] > tuned.max_m) continue;
+      // Measured at the end of its bucket, a kernel may not be meant for the beginning: then the default
+      // stays.
+      const GemmKernel* kernel = FindGemm(tuned.kernel);
+      TacticBucket& bucket = out.buckets[i];
+      if (kernel == nullptr || !Takes(*kernel, BucketRange(ends, i))) continue;
       bucket.kernel = std::string(tuned.kernel);
-      if (tuned.us <= 0) continue;
+      if (!tuned.measured) continue;
       bucket.microseconds = tuned.us;
       bucket.roof_percent = tuned.percent_of_roof;
-      bucket.memory_bound = roofs_.read_gbps > 0 &&
-                            tuned.gbps / roofs_.read_gbps >= tuned.gflops / std::max(roofs_.peak.best(), 1.0);
+      bucket.memory_bound =
+          tuned.gbps / std::max(roofs_.read_gbps, 1.0) >= tuned.gflops / std::max(roofs_.peak.best(), 1.0);
     }
   ++measured_;
   seconds_ += NowSeconds() - begin;

@@ -31,19 +31,21 @@ inline const std::vector<std::string>& GoldenModels() {
   return names;
 }
 
-// The checkpoint of tests/golden/NAME.json, written once a program.
-inline std::string GoldenCheckpoint(const std::string& name) {
+// The checkpoint of tests/golden/NAME.json with some config keys changed, written once a program.
+inline std::string GoldenCheckpoint(const std::string& name, const Json& changes = Json::object()) {
   static std::map<std::string, std::string> written;
-  std::string& dir = written[name];
+  std::string& dir = written[name + DumpJson(changes)];
   if (!dir.empty()) return dir;
   const auto golden = ReadJsonFile(std::string(LATHE_SOURCE_DIR) + "/tests/golden/" + name + ".json");
   EXPECT_TRUE(golden.ok()) << golden.status().message();
-  const std::string scratch = ScratchDir("model_" + name);
-  const std::string config = scratch + "/config.json";
-  EXPECT_TRUE(WriteFileAtomic(config, DumpJson((*golden)["config"])).ok());
+  Json config = (*golden)["config"];
+  config.update(changes);
+  const std::string scratch = ScratchDir("model_" + std::to_string(written.size()));
+  const std::string path = scratch + "/config.json";
+  EXPECT_TRUE(WriteFileAtomic(path, DumpJson(config)).ok());
   dir = scratch + "/" + name;
   const Status status =
-      WriteSyntheticCheckpoint(config, dir, {.seed = 11, .random_vectors = true, .progress = {}});
+      WriteSyntheticCheckpoint(path, dir, {.seed = 11, .random_vectors = true, .progress = {}});
   EXPECT_TRUE(status.ok()) << status.message();
   return dir;
 }
