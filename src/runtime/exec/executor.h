@@ -15,10 +15,10 @@ namespace lathe {
 // Where the angles of the rotary embedding come from. The model's numbers, handed in by whoever loads the
 // engine: the executor knows plans, not models.
 struct RopeSource {
-  std::vector<float> inv_freq;  // (rotary_dim / 2)
+  std::vector<float> inv_freq = {};  // (rotary_dim / 2)
   float attention_factor = 1;   // multiplies cos and sin
   int dynamic_from = 0;         // > 0: sequences longer than this use inv_freq_for(their rope_length)
-  std::function<std::vector<float>(int)> inv_freq_for;
+  std::function<std::vector<float>(int)> inv_freq_for = {};
 };
 
 struct ExecutorOptions {
@@ -28,7 +28,7 @@ struct ExecutorOptions {
   int max_logit_rows = 256;
   int n_pages = 0;  // of the KV pool
   int max_positions = 0;
-  RopeSource rope;
+  RopeSource rope = {};
 };
 
 // Memory a plan takes at these options, before anything is allocated (lathe inspect --plan).
