@@ -123,7 +123,7 @@ Expected<TokenizerSpec> SpecFromTiktoken(std::string_view bytes, std::string_vie
   if (spec.bos_id < 0) spec.bos_id = builder.Find("<|begin_of_text|>");
   if (spec.eos_id < 0) spec.eos_id = builder.Find("<|end_of_text|>");
   SetBosEos(config.add_bos_token.value_or(true), config.add_eos_token.value_or(false), &spec);
-  LATHE_RETURN_IF_ERROR(builder.Finish(&spec));
+  builder.Finish(&spec);
   return spec;
 }
 
@@ -152,7 +152,7 @@ Expected<TokenizerSpec> SpecFromVocabMerges(std::string_view vocab_json, std::st
   if (split == Split::kGpt2) spec.bos_id = spec.eos_id;
   LATHE_RETURN_IF_ERROR(ApplyConfig(config, &builder, &spec));
   SetBosEos(config.add_bos_token, config.add_eos_token, &spec);
-  LATHE_RETURN_IF_ERROR(builder.Finish(&spec));
+  builder.Finish(&spec);
   return spec;
 }
 

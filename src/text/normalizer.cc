@@ -54,7 +54,7 @@ Expected<Normalizer> Normalizer::Create(const TokenizerSpec& spec) {
     normalizer.steps_.push_back(std::move(step));
   }
   for (size_t id = 0; id < spec.tokens.size(); ++id)
-    if ((spec.token_flags[id] & kTokenUserDefined) != 0)
+    if (spec.form == VocabForm::kText && (spec.token_flags[id] & kTokenUserDefined) != 0)
       normalizer.user_defined_.Insert(spec.tokens[id], static_cast<int32_t>(id));
   return normalizer;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <map>
 
 #include "text/loaders.h"
 #include "text/test_data.h"
@@ -27,15 +28,19 @@ Loader FromModel(const std::string& path, const TokenizerConfig& config = {}) {
 
 }  // namespace
 
-std::optional<Tokenizer> Load(const Subject& subject) {
-  std::optional<Expected<Tokenizer>> loaded = subject.load();
-  if (!loaded) {
+const Tokenizer* Load(const Subject& subject) {
+  static std::map<std::string, std::optional<Tokenizer>> loaded;
+  const auto known = loaded.find(subject.name);
+  if (known != loaded.end()) return known->second ? &*known->second : nullptr;
+  std::optional<Tokenizer>& slot = loaded[subject.name];
+  std::optional<Expected<Tokenizer>> result = subject.load();
+  if (!result) {
     std::cout << subject.name << ": its files are not here, nothing tested\n";
-    return std::nullopt;
+    return nullptr;
   }
-  EXPECT_TRUE(loaded->ok()) << subject.name << ": " << loaded->status().message();
-  if (!loaded->ok()) return std::nullopt;
-  return std::move(*loaded).value();
+  EXPECT_TRUE(result->ok()) << subject.name << ": " << result->status().message();
+  if (result->ok()) slot.emplace(std::move(*result).value());
+  return slot ? &*slot : nullptr;
 }
 
 const std::vector<Subject>& RealSubjects() {

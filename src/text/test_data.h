@@ -98,8 +98,8 @@ struct Subject {
   std::function<std::optional<Expected<Tokenizer>>()> load;
 };
 
-// Loads a subject; nullopt (and a line on stdout) where its files are absent.
-std::optional<Tokenizer> Load(const Subject& subject);
+// A subject's tokenizer, loaded once; nullptr (and a line on stdout) where its files are absent.
+const Tokenizer* Load(const Subject& subject);
 
 // Every tokenizer: the real ones, and the synthetic ones of tests/data/tokenizers/synthetic.
 const std::vector<Subject>& RealSubjects();

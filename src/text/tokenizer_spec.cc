@@ -53,6 +53,11 @@ Status CheckForm(const TokenizerSpec& spec) {
     return Error(StatusCode::kCorrupt, "tokenizer: byte-level pieces for a vocabulary of text");
   if (spec.form == VocabForm::kBytes && spec.model == ModelKind::kUnigram)
     return Error(StatusCode::kCorrupt, "tokenizer: a unigram model over bytes");
+  const bool sentence_piece = std::any_of(spec.decoder.begin(), spec.decoder.end(), [](const PipelineOp& op) {
+    return op.type == OpType::kDecodeSentencePiece;
+  });
+  if (spec.form == VocabForm::kBytes && sentence_piece)
+    return Error(StatusCode::kCorrupt, "tokenizer: a SentencePiece decoder for a vocabulary of bytes");
   if (!IsValidUtf8(spec.subword_prefix) || !IsValidUtf8(spec.word_suffix))
     return Error(StatusCode::kCorrupt, "tokenizer: a subword prefix or word suffix that is not UTF-8");
   return Status::Ok();

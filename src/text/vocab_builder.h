@@ -18,7 +18,8 @@ class VocabBuilder {
   // `where` names the source in messages and must outlive the builder; `expected`: about how many tokens.
   VocabBuilder(std::string_view where, size_t expected);
 
-  // Adds a token under an id of its own. kCorrupt when the id is out of range or taken, or the name is.
+  // Adds a token under an id of its own. kCorrupt when the id is out of range, far beyond
+  // the number of tokens, or taken; or the name is taken.
   Status Add(int64_t id, std::string_view name, uint8_t flags, float score = 0);
 
   // An added or control token: joins the token of that name if there is one (its id counts then), else is put
@@ -32,9 +33,8 @@ class VocabBuilder {
   const std::vector<AddedToken>& added() const { return added_; }
 
   // Moves everything into the spec: tokens in the form of spec->form, flags, scores (unless the model merges
-  // pairs), added tokens. Control tokens are flagged special. kCorrupt when ids are so sparse that the table
-  // would be mostly holes.
-  Status Finish(TokenizerSpec* spec);
+  // pairs), added tokens.
+  void Finish(TokenizerSpec* spec);
 
  private:
   void Rehash(size_t count);
