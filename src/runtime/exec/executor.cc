@@ -5,10 +5,12 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "kernels/cpu/registry.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/workers.h"
 #include "runtime/exec/memory.h"
+#include "runtime/exec/profile.h"
 
 namespace lathe {
 namespace {
@@ -93,6 +95,7 @@ class CpuExecutor final : public StepExecutor {
   std::unique_ptr<Team> team_;  // made by the first Execute, on its thread
   std::unique_ptr<Workers> workers_;
   std::vector<std::vector<std::byte>> sample_scratch_;  // a thread
+  const std::unique_ptr<StepProfile> profile_ = StepProfile::FromEnvironment(plan_);
 
   // Of the step under way; set by worker 0 before the team runs.
   const Step* step_ = nullptr;
@@ -226,14 +229,17 @@ Status CpuExecutor::Execute(const Step& step, StepResult* result) {
     tops_.resize(n_tops);
     result->tokens.assign(step.logit_rows.size(), {});
   }
+  const bool profile = profile_ != nullptr;
   team_->Run([&](int index) {
     int number = 0;
     FillRope(index);
     workers_->Finish(index, number++);
     for (const PlanOp& op : plan_.ops) {
       if (op.logit_rows && step_->logit_rows.empty()) continue;
+      const double start = profile && index == 0 ? NowSeconds() : 0;
       RunOp(op, workers_->Get(index, number));
       workers_->Finish(index, number++);
+      if (profile && index == 0) profile_->Add(op, Rows(op), NowSeconds() - start);
     }
     if (sample && !step_->logit_rows.empty()) {
       Sample(workers_->Get(index, number), result);
