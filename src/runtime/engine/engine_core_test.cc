@@ -129,6 +129,26 @@ testing::Alone AloneOf(const Request& r, int index = 0, const ExecutorLimits& li
                            {FakeText::kEos}, {}, limits.max_positions);
 }
 
+TEST(Engine, FinishReasonsHaveNames) {
+  const std::pair<FinishReason, const char*> names[] = {
+      {FinishReason::kNone, "none"},         {FinishReason::kStop, "stop"},
+      {FinishReason::kLength, "length"},     {FinishReason::kCancelled, "cancelled"},
+      {FinishReason::kDeadline, "deadline"}, {FinishReason::kError, "error"}};
+  for (const auto& [reason, name] : names) EXPECT_STREQ(ToString(reason), name);
+}
+
+TEST(Engine, OptionsBoundTheContext) {
+  EXPECT_EQ(Rig().engine->model().max_context, 160);
+  EXPECT_EQ(Rig({.max_context = 1000}).engine->model().max_context, 160);
+  Rig rig({.max_context = 20});
+  EXPECT_EQ(rig.engine->model().max_context, 20);
+  Request r = MakeRequest(std::vector<TokenId>(15, 1), 100);
+  r.sampling.ignore_eos = true;
+  const Seen seen = rig.Run(r);
+  EXPECT_EQ(seen.tokens.size(), 5u);
+  EXPECT_EQ(seen.finish, FinishReason::kLength);
+}
+
 TEST(Engine, OneRequest) {
   Rig rig;
   Request r = MakeRequest({1, 2, 3, 4, 5}, 40);
