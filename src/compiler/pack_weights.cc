@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -60,12 +61,6 @@ Range Intersect(Range a, Range b) { return {std::max(a.begin, b.begin), std::min
 
 int64_t ColsOf(const TensorView& view) { return view.shape.rank > 1 ? view.shape[1] : 1; }
 
-void DropRows(const SourcePart& part, Range rows) {
-  const auto row_bytes = static_cast<uint64_t>(ColsOf(part.view) * SizeOf(part.view.dtype));
-  part.view.DropPages(static_cast<uint64_t>(rows.begin - part.cut.rows.begin) * row_bytes,
-                      static_cast<uint64_t>(rows.size()) * row_bytes);
-}
-
 // Copies the region (rows x cols) of a weight to `out`, row stride `stride`, converting.
 template <typename T>
 Status Gather(const std::vector<SourcePart>& parts, Range rows, Range cols, T* out, int64_t stride) {
@@ -78,7 +73,6 @@ Status Gather(const std::vector<SourcePart>& parts, Range rows, Range cols, T* o
       T* to = out + (row - rows.begin) * stride + (c.begin - cols.begin);
       LATHE_RETURN_IF_ERROR(ReadSlice(part.view, cut, std::span<T>(to, static_cast<size_t>(c.size()))));
     }
-    DropRows(part, r);
   }
   return Status::Ok();
 }
@@ -204,7 +198,6 @@ class UnitPacker {
       const bool aligned = reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(size) == 0;
       if (!covers || !aligned || piece.cols.size() != dst.K) continue;
       PackRows(dst, at, piece.rows.size(), from, part.view.dtype, stride);
-      DropRows(part, piece.rows);
       return Status::Ok();
     }
     rows_.assign(static_cast<size_t>(piece.rows.size() * dst.K) * sizeof(T), std::byte{0});
@@ -229,6 +222,32 @@ struct Stretch {
   size_t size = 0;
   std::vector<Task> tasks;
 };
+
+// Lets go of the source pages that a finished stretch has read. Done once for a stretch and not row by row,
+// and from a little before its first row: the kernel maps pages around a fault, and those left over at the
+// seams would add up.
+void DropSource(const Stretch& stretch) {
+  constexpr int64_t kBehind = 256 << 10;
+  std::map<const SourcePart*, Range> read;
+  for (const Task& task : stretch.tasks) {
+    const int64_t begin = task.unit * task.target->unit_rows;
+    for (const auto& [piece, at] :
+         PiecesOf(*task.target, begin, std::min(begin + task.target->unit_rows, task.target->def->N)))
+      for (const SourcePart& part : *piece.source) {
+        const Range rows = Intersect(piece.rows, part.cut.rows);
+        if (rows.begin >= rows.end) continue;
+        const auto [it, is_new] = read.emplace(&part, rows);
+        if (!is_new)
+          it->second = {std::min(it->second.begin, rows.begin), std::max(it->second.end, rows.end)};
+      }
+  }
+  for (const auto& [part, rows] : read) {
+    const int64_t row_bytes = ColsOf(part->view) * SizeOf(part->view.dtype);
+    const int64_t begin = std::max<int64_t>(0, (rows.begin - part->cut.rows.begin) * row_bytes - kBehind);
+    part->view.DropPages(static_cast<uint64_t>(begin),
+                         static_cast<uint64_t>((rows.end - part->cut.rows.begin) * row_bytes - begin));
+  }
+}
 
 // Hands out the blob's bytes stretch by stretch, in order.
 class Cursor {
@@ -305,6 +324,7 @@ Status PackWeights(const EmittedPlan& emitted, const WeightSource& source, Team&
       }
     });
     for (const Status& status : statuses) LATHE_RETURN_IF_ERROR(status);
+    DropSource(filling);
     if (packed && writing.size > 0) packed(writing.size);
     std::swap(filling, writing);
     filling.size = 0;

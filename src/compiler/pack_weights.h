@@ -17,7 +17,7 @@ namespace lathe {
 using BlobSink = std::function<Status(std::span<const std::byte>)>;
 
 // Streams the weights of `emitted` to `sink` in order of offset, zeros between them, blob_bytes in all.
-// `packed` is called with the bytes finished since its last call. Memory: two buffers of about 16 MiB (or one
+// `packed` is called with the bytes finished since its last call. Memory: two buffers of 16 MiB (or one
 // panel, when larger) and a few rows a thread; source pages are dropped behind. Errors: those of the source
 // and of `sink`.
 Status PackWeights(const EmittedPlan& emitted, const WeightSource& source, Team& team, const BlobSink& sink,
