@@ -2,7 +2,9 @@
 
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -228,8 +230,8 @@ class Builder {
         context.tactics = &tactics;
         std::vector<PassTiming> timings;
         const std::string prefix = StrFormat("tp%d.pp%d.", tp_rank, pp_rank);
-        LATHE_RETURN_IF_ERROR(RunPipeline(
-            &graph, &context, {options_.disabled_passes, options_.dump_ir_dir, prefix}, &timings));
+        LATHE_RETURN_IF_ERROR(
+            RunPipeline(&graph, &context, {options_.disabled_passes, DumpDir(), prefix}, &timings));
         LATHE_ASSIGN_OR_RETURN(EmittedPlan emitted, EmitPlan(graph, context, source_->spec(), target_.isa));
         if (ranks_.empty()) RecordPasses(timings);
         report_.weight_bytes += emitted.plan.WeightBytes();
@@ -240,6 +242,11 @@ class Builder {
                         {"from_timing_cache", tactics.remembered()},
                         {"seconds", tactics.seconds()}};
     return Status::Ok();
+  }
+
+  std::string DumpDir() const {
+    const char* env = std::getenv("LATHE_DUMP_IR");
+    return options_.dump_ir_dir.empty() && env != nullptr ? env : options_.dump_ir_dir;
   }
 
   // Of rank 0; the others differ by numbers only.

@@ -35,7 +35,7 @@ struct BuildOptions {
   // bf16 only: how products are formed. Absent: measured, or by instruction set when not tuning.
   std::optional<NumericClass> numeric;
   std::set<std::string> disabled_passes;
-  std::string dump_ir_dir;                             // see PipelineOptions::dump_dir
+  std::string dump_ir_dir;  // see PipelineOptions::dump_dir; "": the one LATHE_DUMP_IR names, if it is set
   std::function<void(const BuildProgress&)> progress;  // called on the caller's thread
 };
 

@@ -1,7 +1,5 @@
 #include "compiler/pipeline.h"
 
-#include <cstdlib>
-
 #include "base/clock.h"
 #include "base/file.h"
 #include "ir/text.h"
@@ -26,14 +24,10 @@ constexpr PassInfo kPasses[] = {
 };
 
 Status Dump(const ir::Graph& graph, const PipelineOptions& options, int number, std::string_view name) {
-  std::string dir = options.dump_dir;
-  if (dir.empty()) {
-    const char* env = std::getenv("LATHE_DUMP_IR");
-    if (env == nullptr || *env == '\0') return Status::Ok();
-    dir = env;
-  }
-  const std::string path = StrFormat("%s/%s%02d-%.*s.ir", dir.c_str(), options.dump_prefix.c_str(), number,
-                                     static_cast<int>(name.size()), name.data());
+  if (options.dump_dir.empty()) return Status::Ok();
+  const std::string path =
+      StrFormat("%s/%s%02d-%.*s.ir", options.dump_dir.c_str(), options.dump_prefix.c_str(), number,
+                static_cast<int>(name.size()), name.data());
   return WriteFileAtomic(path, ir::PrintGraph(graph)).WithContext("dumping the IR");
 }
 

@@ -32,7 +32,7 @@ struct PassTiming {
 struct PipelineOptions {
   std::set<std::string> disabled = {};
   // Where the graph is written before the first and after each pass ("<prefix>03-fuse_gate_up.ir"); empty:
-  // the directory LATHE_DUMP_IR names, if it is set. The directory must exist.
+  // nowhere. The directory must exist.
   std::string dump_dir = {};
   std::string dump_prefix = {};  // of file names: "tp0.pp0."
 };

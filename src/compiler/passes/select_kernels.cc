@@ -4,7 +4,6 @@
 
 #include "base/check.h"
 #include "compiler/passes/pass.h"
-#include "ir/verify.h"
 
 namespace lathe {
 namespace {

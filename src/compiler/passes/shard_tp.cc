@@ -6,7 +6,6 @@
 #include <unordered_set>
 
 #include "compiler/passes/pass.h"
-#include "ir/verify.h"
 
 namespace lathe {
 namespace {
