@@ -5,10 +5,9 @@
 namespace lathe::LATHE_ISA {
 namespace {
 
-constexpr int kMaxRows = 512;             // rows of a task
-constexpr size_t kSumBytes = 512u << 10;  // scratch for partial sums; widened weights follow
+constexpr int kMaxRows = 256;             // rows of a task
+constexpr size_t kSumBytes = 256u << 10;  // scratch for partial sums; widened weights and packed rows follow
 constexpr int kWholeK = 1 << 20;
-constexpr int64_t kStreamAhead = 4096;  // prefetch distance, bytes, while weights stream from memory
 
 // The tasks of one call. Units are panels, or gate+up pairs of panels.
 struct Grid {
@@ -19,7 +18,7 @@ struct Grid {
   int n_tasks = 0;
 };
 
-Grid MakeGrid(const GemmParams& p, int count, int nr) {
+Grid MakeGrid(const GemmParams& p, int count, int nr, bool grouped) {
   Grid g;
   g.unit_panels = p.silu_mul ? 2 : 1;
   g.n_units = CeilDiv(p.silu_mul ? p.N / 2 : p.N, kPanelN);
@@ -29,9 +28,10 @@ Grid MakeGrid(const GemmParams& p, int count, int nr) {
   while (g.n_row_blocks * g.n_units < enough && CeilDiv(p.M, g.n_row_blocks + 1) >= 64) ++g.n_row_blocks;
   g.rows = CeilDiv(p.M, g.n_row_blocks);
   g.n_row_blocks = CeilDiv(p.M, g.rows);
+  // Panels of a task share its packed rows.
   const int fit =
       static_cast<int>(kSumBytes / (sizeof(float) * kPanelN) / static_cast<size_t>(g.rows * g.unit_panels));
-  g.group = MaxInt(1, MinInt(MinInt(fit, 8), g.n_units * g.n_row_blocks / enough));
+  if (grouped) g.group = MaxInt(1, MinInt(MinInt(fit, 8), g.n_units * g.n_row_blocks / enough));
   g.n_groups = CeilDiv(g.n_units, g.group);
   const int max_parts = kPanelN / (nr * kLanes);
   while (g.group == 1 && g.n_groups * g.n_row_blocks * g.parts < 2 * count && g.parts * 2 <= max_parts)
@@ -40,14 +40,17 @@ Grid MakeGrid(const GemmParams& p, int count, int nr) {
   return g;
 }
 
-// Columns c0 .. c1-1 of a run of bf16 panel rows, as f32 rows of kPanelN.
-void WidenRun(const uint16_t* w, int k, int c0, int c1, float* out) {
-  for (int i = 0; i < k; i += 2, w += 2 * kPanelN, out += 2 * kPanelN)
-    for (int c = c0; c < c1; c += kLanes) {
-      const I raw = LoadPairs(w + 2 * c);
-      Store(out + c, Even(raw));
-      Store(out + kPanelN + c, Odd(raw));
-    }
+// Columns c0 .. c1-1 of a run of bf16 panel rows as f32, in strips of `width` columns: out[strip][k][width].
+[[maybe_unused]] void WidenRun(const uint16_t* w, int k, int c0, int c1, int width, float* out) {
+  for (int c = c0; c < c1; c += width) {
+    const uint16_t* in = w + 2 * c;
+    for (int i = 0; i < k; i += 2, in += 2 * kPanelN, out += 2 * width)
+      for (int j = 0; j < width; j += kLanes) {
+        const I raw = LoadPairs(in + 2 * j);
+        Store(out + j, Even(raw));
+        Store(out + width + j, Odd(raw));
+      }
+  }
 }
 
 template <typename Y>
@@ -100,81 +103,138 @@ void Finish(const GemmParams& p, int unit, int rows, int row0, int c0, int c1, c
     FinishRows(p, unit, rows, row0, c0, c1, sums, y);
 }
 
+// How the operands of a task are brought to the tiles.
+enum class Mode {
+  kStream,   // weights and rows as they lie, all of K at once: a few rows, weights from memory
+  kPacked,   // rows copied next to each other, K in runs: rows K apart would share too few cache sets
+  kWidened,  // the same, and bf16 weights widened to f32 in scratch once for all rows
+};
+
 // How a tactic walks the matrix. A task is a group of weight panels times a block of rows; its partial sums
-// live in scratch, [panel][row][64]. For every run of kKc k's, for every panel (its run widened to f32 first
-// if kWiden), for every kNr vectors of columns: all rows, in tiles of at most kMr.
-template <NumericClass kNumeric, int kMr, int kNr, int kKc, bool kWiden>
+// live in scratch, [panel][row][64]. For every run of kKc k's, for every panel, for every kNr vectors of
+// columns: all rows, in tiles of at most kMr. While a panel is multiplied, the next one is prefetched.
+template <NumericClass kNumeric, int kMr, int kNr, int kKc, Mode kMode>
 struct Tactic {
-  static constexpr Source kSource = kNumeric == NumericClass::kBf16Dot         ? Source::kDot
-                                    : kNumeric == NumericClass::kF32 || kWiden ? Source::kFloat
-                                                                               : Source::kPairs;
-  static constexpr TileTable<kSource, kMr, kNr> kTiles{};
+  static constexpr Source kSource = kNumeric == NumericClass::kBf16Dot ? Source::kDot
+                                    : kNumeric == NumericClass::kF32 || kMode == Mode::kWidened
+                                        ? Source::kFloat
+                                        : Source::kPairs;
+  static constexpr bool kPack = kMode != Mode::kStream;
+  static constexpr TileTable<kSource, kMr, kNr, kPack ? kKc : 0,
+                             kMode == Mode::kWidened ? kNr * kLanes : kPanelN>
+      kTiles{};
   using X = typename SourceTypes<kSource>::X;
-  static_assert(kKc % 2 == 0 && (kPanelN / kLanes) % kNr == 0);
-  static_assert(!kWiden || kSumBytes + sizeof(float) * kKc * kPanelN <= kScratchBytes);
+  using W = typename SourceTypes<kSource>::W;
+  static constexpr int kWeightBytes = kNumeric == NumericClass::kF32 ? 4 : 2;
+  static_assert(kKc % kPrefetchRun == 0 && (kPanelN / kLanes) % kNr == 0);
+  static_assert(!kPack ||
+                kSumBytes + sizeof(X) * kKc * kMaxRows + sizeof(float) * kKc * kPanelN <= kScratchBytes);
+
+  // A task and where it works.
+  struct Task {
+    int panel0, panels, row0, rows, c0, c1;
+    float* sums;
+    X* packed;
+    float* widened;
+  };
+
+  // Prefetch of one run of one panel, spread over the tiles that multiply another.
+  struct Ahead {
+    const char* at;
+    int lines;  // per kPrefetchRun k's, for one tile
+  };
+
+  static const char* Weights(const GemmParams& p, int panel, int k0) {
+    const int64_t first = (static_cast<int64_t>(panel) * ((p.K + 1) / 2 * 2) + k0) * kPanelN;
+    return static_cast<const char*>(p.w) + first * kWeightBytes;
+  }
 
   // Rows in tiles of nearly equal height, so that no tile is left with a single row.
-  static void RunRows(TileArgs a, int rows) {
+  static void RunRows(TileArgs a, int rows, Ahead& ahead) {
     const X* x = static_cast<const X*>(a.x);
     float* c = a.c;
+    a.prefetch_lines = ahead.lines;
     for (int n = CeilDiv(rows, kMr), r = 0; n > 0; --n) {
       const int height = CeilDiv(rows - r, n);
       a.x = x + r * a.ldx;
       a.c = c + r * kPanelN;
+      a.prefetch = ahead.at;
       kTiles.of_rows[height](a);
-      a.prefetch = 0;  // the first tile has asked for all of it
+      ahead.at += int64_t{64} * ahead.lines * CeilDiv(a.k, kPrefetchRun);
       r += height;
     }
   }
 
-  // One run of k over columns c0 .. c1-1 of one panel.
-  static void RunPanel(const GemmParams& p, int panel, int k0, int row0, int rows, int c0, int c1,
-                       float* sums, float* widened) {
-    const int k = MinInt(p.K - k0, kKc);
-    const int64_t first = (static_cast<int64_t>(panel) * ((p.K + 1) / 2 * 2) + k0) * kPanelN;
+  // One run of k over one panel. `next` is the weights wanted after it.
+  static void RunPanel(const GemmParams& p, const Task& t, int i, int k0, const char* next) {
     constexpr int kPairWidth = kSource == Source::kFloat ? 1 : 2;  // elements a column takes in a row of w
     TileArgs a;
-    a.x = static_cast<const X*>(p.x) + row0 * p.ldx + k0;
-    a.ldx = p.ldx;
-    a.k = k;
+    a.k = MinInt(p.K - k0, kKc);
     a.first = k0 == 0;
-    if constexpr (kNumeric == NumericClass::kF32) {
-      a.w = static_cast<const float*>(p.w) + first;
-    } else if constexpr (kWiden) {
-      WidenRun(static_cast<const uint16_t*>(p.w) + first, k, c0, c1, widened);
-      a.w = widened;
-    } else {
-      a.w = static_cast<const uint16_t*>(p.w) + first;
-      a.prefetch = kKc == kWholeK ? kStreamAhead : int64_t{kKc} * kPanelN * 2;
+    a.x = kPack ? t.packed : static_cast<const X*>(p.x) + t.row0 * p.ldx + k0;
+    a.ldx = kPack ? kKc : p.ldx;
+    constexpr int kWidth = kNr * kLanes;
+    const char* weights = Weights(p, t.panel0 + i, k0);
+    if constexpr (kMode == Mode::kWidened) {
+      WidenRun(reinterpret_cast<const uint16_t*>(weights), a.k, t.c0, t.c1, kWidth, t.widened);
     }
-    for (int c = c0; c < c1; c += kNr * kLanes) {
-      TileArgs b = a;
-      b.w = static_cast<const typename SourceTypes<kSource>::W*>(a.w) + kPairWidth * c;
-      b.c = sums + c;
-      RunRows(b, rows);
+    const int tiles = CeilDiv(t.rows, kMr) * ((t.c1 - t.c0) / kWidth);
+    constexpr int kRunLines = kPrefetchRun * kPanelN * kWeightBytes / 64;
+    Ahead ahead = {next, kPack ? MaxInt(1, kRunLines / tiles) : 0};
+    for (int c = t.c0; c < t.c1; c += kWidth) {
+      if constexpr (kMode == Mode::kWidened)
+        a.w = t.widened + (c - t.c0) * ((a.k + 1) / 2 * 2);
+      else
+        a.w = reinterpret_cast<const W*>(weights) + kPairWidth * c;
+      a.c = t.sums + i * t.rows * kPanelN + c;
+      RunRows(a, t.rows, ahead);
+    }
+  }
+
+  static void PackRows(const GemmParams& p, const Task& t, int k0) {
+    const int k = MinInt(p.K - k0, kKc);
+    for (int r = 0; r < t.rows; ++r)
+      __builtin_memcpy(t.packed + static_cast<int64_t>(r) * kKc,
+                       static_cast<const X*>(p.x) + (t.row0 + r) * p.ldx + k0,
+                       sizeof(X) * static_cast<size_t>(k));
+  }
+
+  static void RunTask(const GemmParams& p, const Task& t) {
+    for (int k0 = 0; k0 < p.K; k0 += MinInt(kKc, p.K)) {
+      if constexpr (kPack) PackRows(p, t, k0);
+      for (int i = 0; i < t.panels; ++i) {
+        const bool last = i + 1 == t.panels;
+        const char* next =
+            last ? Weights(p, t.panel0, MinInt(k0 + kKc, p.K)) : Weights(p, t.panel0 + i + 1, k0);
+        RunPanel(p, t, i, k0, next);
+      }
     }
   }
 
   static void Run(const GemmParams& p, const Worker& worker) {
-    const Grid g = MakeGrid(p, worker.count, kNr);
-    float* sums = reinterpret_cast<float*>(worker.scratch.data());
-    float* widened = sums + kSumBytes / sizeof(float);
+    const Grid g = MakeGrid(p, worker.count, kNr, kPack);
+    char* scratch = reinterpret_cast<char*>(worker.scratch.data());
+    Task t;
+    t.sums = reinterpret_cast<float*>(scratch);
+    t.widened = reinterpret_cast<float*>(scratch + kSumBytes);
+    t.packed = reinterpret_cast<X*>(scratch + kSumBytes + (kPack ? sizeof(float) * kKc * kPanelN : 0));
     for (int task; (task = worker.Next(g.n_tasks)) >= 0;) {
       const int part = task % g.parts, group = task / g.parts % g.n_groups,
                 block = task / g.parts / g.n_groups;
       const int unit0 = group * g.group, units = MinInt(g.group, g.n_units - unit0);
-      const int row0 = block * g.rows, rows = MinInt(g.rows, p.M - row0);
-      const int width = kPanelN / g.parts, c0 = part * width, c1 = c0 + width;
-      const int panel0 = unit0 * g.unit_panels, panels = units * g.unit_panels;
-      for (int k0 = 0; k0 < p.K; k0 += MinInt(kKc, p.K))
-        for (int i = 0; i < panels; ++i)
-          RunPanel(p, panel0 + i, k0, row0, rows, c0, c1, sums + i * rows * kPanelN, widened);
+      t.row0 = block * g.rows;
+      t.rows = MinInt(g.rows, p.M - t.row0);
+      t.c0 = part * (kPanelN / g.parts);
+      t.c1 = t.c0 + kPanelN / g.parts;
+      t.panel0 = unit0 * g.unit_panels;
+      t.panels = units * g.unit_panels;
+      RunTask(p, t);
       for (int u = 0; u < units; ++u) {
-        const float* unit_sums = sums + u * g.unit_panels * rows * kPanelN;
+        const float* sums = t.sums + u * g.unit_panels * t.rows * kPanelN;
         if (p.y_type == DType::kBf16)
-          Finish<uint16_t>(p, unit0 + u, rows, row0, c0, c1, unit_sums);
+          Finish<uint16_t>(p, unit0 + u, t.rows, t.row0, t.c0, t.c1, sums);
         else
-          Finish<float>(p, unit0 + u, rows, row0, c0, c1, unit_sums);
+          Finish<float>(p, unit0 + u, t.rows, t.row0, t.c0, t.c1, sums);
       }
     }
   }

@@ -100,7 +100,9 @@ LATHE_INLINE F Odd(I pairs) {
 LATHE_INLINE I Set1Pair(uint32_t pair) { return _mm256_set1_epi32(static_cast<int>(pair)); }
 LATHE_INLINE F Dot(F acc, I, I) { return acc; }
 
+// Into the first-level cache; into the second.
 LATHE_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+LATHE_INLINE void PrefetchFar(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace lathe::LATHE_ISA

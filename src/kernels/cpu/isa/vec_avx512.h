@@ -94,7 +94,9 @@ LATHE_INLINE F Dot(F acc, I a, I b) {
 LATHE_INLINE F Dot(F acc, I, I) { return acc; }
 #endif
 
+// Into the first-level cache; into the second.
 LATHE_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+LATHE_INLINE void PrefetchFar(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
 }  // namespace
 }  // namespace lathe::LATHE_ISA

@@ -89,7 +89,9 @@ LATHE_INLINE I Set1Pair(uint32_t pair) {
 }
 LATHE_INLINE F Dot(F acc, I, I) { return acc; }
 
+// Into the first-level cache; into the second.
 LATHE_INLINE void Prefetch(const void* p) { __builtin_prefetch(p); }
+LATHE_INLINE void PrefetchFar(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace
 }  // namespace lathe::LATHE_ISA
