@@ -129,9 +129,9 @@ Expected<int> Run(const Options& options) {
   open.engine.max_sequences = options.concurrency;
   open.engine.max_step_tokens = options.step_tokens;
   open.engine.max_queued_requests = std::max(options.requests, 1 << 16);
-  const MachineRoofs roofs = MeasureRoofsNow(options.model.engine.threads);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   LATHE_ASSIGN_OR_RETURN(const std::vector<BenchRequest> requests, MakeRequests(options, *engine));
+  const MachineRoofs roofs = MeasureRoofsNow(options.model.engine.threads);
 
   const size_t warmup = std::min<size_t>(kWarmupRequests, requests.size());
   LATHE_RETURN_IF_ERROR(

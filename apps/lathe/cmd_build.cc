@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "compiler/compile.h"
 #include "next_step.h"
+#include "terminal/cleanup.h"
 #include "terminal/format.h"
 #include "terminal/terminal.h"
 
@@ -40,6 +41,7 @@ Expected<int> Run(const Options& options) {
   if (options.numeric) {
     LATHE_ASSIGN_OR_RETURN(build.numeric, ParseNumeric(*options.numeric));
   }
+  const CleanUpOnSignal cleanup(FolderOf(build.output));
   BuildBar bar;
   if (!options.quiet) build.progress = bar.Callback();
   const auto report = BuildEngine(options.dir, build);

@@ -45,7 +45,7 @@ class Conversation {
         interactive_(isatty(STDIN_FILENO) == 1),
         system_(options.system),
         messages_(ConversationStart(system_)),
-        reader_(STDIN_FILENO) {}
+        reader_(STDIN_FILENO, interrupt_.fd()) {}
 
   Expected<int> Loop() {
     if (interactive_)
@@ -59,8 +59,9 @@ class Conversation {
           return kExitOk;
         case ReadOutcome::kInterrupted:
           // The first Ctrl-C may have been meant for an answer that had just ended.
-          if (hinted || !interactive_) {
-            if (interactive_) Say("\n");
+          if (!interactive_) return kExitInterrupted;
+          if (hinted) {
+            Say("\n");
             return kExitOk;
           }
           Say("\n(/quit, Ctrl-D or Ctrl-C once more to leave)\n");
@@ -74,6 +75,7 @@ class Conversation {
         continue;
       }
       const Status status = Answer(line);
+      if (!interactive_ && stopped_) return kExitInterrupted;
       if (status.ok()) continue;
       if (!interactive_) return status;
       const Style style(err_);
@@ -93,8 +95,10 @@ class Conversation {
       if (interactive_) WriteAll(STDERR_FILENO, Style(err_).Bold(prompt));
       std::string line;
       const ReadOutcome outcome = reader_.Next(&line);
-      // A press that came while an answer was being printed to its end is one at the prompt.
-      if (interrupt_.Taken() || outcome == ReadOutcome::kInterrupted) return ReadOutcome::kInterrupted;
+      if (outcome == ReadOutcome::kInterrupted) {
+        interrupt_.Taken();
+        return outcome;
+      }
       if (outcome == ReadOutcome::kEnd) return message->empty() ? outcome : ReadOutcome::kLine;
       const bool goes_on = line.ends_with('\\');
       if (goes_on) line.back() = '\n';
@@ -159,7 +163,8 @@ class Conversation {
     // A stopped answer stays in the conversation as far as it was read.
     messages_ = std::move(asked);
     AddMessage(&messages_, "assistant", answer);
-    if (generation->interrupted) Say("(stopped)\n");
+    stopped_ = generation->interrupted;
+    if (stopped_) Say("(stopped)\n");
     if (interactive_ || options_.stats) Say(Summary(*generation) + "\n");
     return {};
   }
@@ -170,8 +175,9 @@ class Conversation {
   bool interactive_;
   std::string system_;
   Json messages_;
-  LineReader reader_;
   Interrupt interrupt_;
+  LineReader reader_;
+  bool stopped_ = false;  // the last answer, by Ctrl-C
 };
 
 Expected<int> Run(const Options& options) {

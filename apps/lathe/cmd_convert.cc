@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "model/convert.h"
 #include "next_step.h"
+#include "terminal/cleanup.h"
 #include "terminal/progress.h"
 
 namespace lathe::cli {
@@ -27,6 +28,7 @@ Expected<int> Run(const Options& options) {
   if (options.dtype) {
     LATHE_ASSIGN_OR_RETURN(convert.dtype, ParseWeightType(*options.dtype));
   }
+  const CleanUpOnSignal cleanup(FolderOf(options.out));
   Progress progress(STDERR_FILENO);
   convert.progress = [&](uint64_t done, uint64_t total) {
     progress.Update("converting", done, total, Unit::kBytes);

@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "model/synth.h"
 #include "next_step.h"
+#include "terminal/cleanup.h"
 #include "terminal/progress.h"
 
 namespace lathe::cli {
@@ -19,6 +20,7 @@ struct Options {
 };
 
 Expected<int> Run(const Options& options) {
+  const CleanUpOnSignal cleanup(FolderOf(options.out));
   Progress progress(STDERR_FILENO);
   SynthOptions synth;
   synth.seed = options.seed.value_or(0);

@@ -204,8 +204,38 @@ int CommandLine::UsageFault(const std::string& what, const CLI::App& where) cons
   return kExitUsage;
 }
 
+int CommandLine::UnknownArgument(const std::string& argument, const CLI::App& where) const {
+  const bool is_flag = argument.size() > 1 && argument.front() == '-';
+  const std::vector<const CLI::App*> subs = where.get_subcommands([](const CLI::App*) { return true; });
+  std::vector<std::string> names;
+  if (is_flag) {
+    for (const CLI::Option* option : where.get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  } else {
+    for (const CLI::App* sub : subs) names.push_back(sub->get_name());
+  }
+  const char* kind = is_flag ? "flag" : subs.empty() ? "argument" : "command";
+  std::string what = StrFormat("unknown %s \"%s\" for %s", kind, argument.c_str(), FullName(where).c_str());
+  const std::string near = NearestName(argument.substr(0, argument.find('=')), names);
+  if (!near.empty()) what += ", did you mean " + near + "?";
+  return UsageFault(what, where);
+}
+
+int CommandLine::MissingArgument(const CLI::App& where) const {
+  // What is not understood comes before what is not there.
+  const std::vector<std::string> extras = app_->remaining(/*recurse=*/true);
+  if (!extras.empty()) return UnknownArgument(extras.front(), where);
+  for (const CLI::Option* option : where.get_options()) {
+    if (option->get_required() && option->count() == 0) {
+      return UsageFault(FullName(where) + " needs " + option->get_name(option->get_positional()), where);
+    }
+  }
+  std::fputs(HelpOf(where, FullName(where)).c_str(), stderr);  // a command is missing
+  return kExitUsage;
+}
+
 int CommandLine::Run(int argc, char** argv) {
-  const CLI::App* at = app_.get();
   try {
     app_->parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
@@ -216,38 +246,9 @@ int CommandLine::Run(int argc, char** argv) {
     std::printf("%s\n", version.what());
     return kExitOk;
   } catch (const CLI::ExtrasError&) {
-    at = &Deepest(*app_);
-    const std::vector<std::string> extras = app_->remaining(/*recurse=*/true);
-    const std::string first = extras.empty() ? "" : extras.front();
-    const bool is_flag = first.size() > 1 && first.front() == '-';
-    std::vector<std::string> names;
-    if (is_flag) {
-      for (const CLI::Option* option : at->get_options()) {
-        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-      }
-    } else {
-      for (const CLI::App* sub : at->get_subcommands([](const CLI::App*) { return true; })) {
-        names.push_back(sub->get_name());
-      }
-    }
-    const char* kind = is_flag ? "flag" : names.empty() ? "argument" : "command";
-    const std::string near = NearestName(first.substr(0, first.find('=')), names);
-    std::string what = StrFormat("unknown %s \"%s\" for %s", kind, first.c_str(), FullName(*at).c_str());
-    if (!near.empty()) what += ", did you mean " + near + "?";
-    return UsageFault(what, *at);
-  } catch (const CLI::RequiredError& missing) {
-    at = &Deepest(*app_);
-    const bool lacks_command = !at->get_subcommands([](const CLI::App*) { return true; }).empty();
-    if (lacks_command) {
-      std::fputs(HelpOf(*at, FullName(*at)).c_str(), stderr);
-      return kExitUsage;
-    }
-    for (const CLI::Option* option : at->get_options()) {
-      if (option->get_required() && option->count() == 0) {
-        return UsageFault(FullName(*at) + " needs " + option->get_name(option->get_positional()), *at);
-      }
-    }
-    return UsageFault(missing.what(), *at);
+    return UnknownArgument(app_->remaining(/*recurse=*/true).front(), Deepest(*app_));
+  } catch (const CLI::RequiredError&) {
+    return MissingArgument(Deepest(*app_));
   } catch (const CLI::ParseError& error) {
     return UsageFault(error.what(), Deepest(*app_));
   }

@@ -82,6 +82,8 @@ class CommandLine {
 
  private:
   int UsageFault(const std::string& what, const CLI::App& where) const;
+  int UnknownArgument(const std::string& argument, const CLI::App& where) const;
+  int MissingArgument(const CLI::App& where) const;
   std::unique_ptr<CLI::App> app_;
   Action chosen_;
 };

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "build_progress.h"
 #include "compiler/cache.h"
+#include "terminal/cleanup.h"
 #include "terminal/format.h"
 #include "terminal/terminal.h"
 #include "trace.h"
@@ -33,8 +34,10 @@ Expected<std::string> Resolve(const ModelOptions& options) {
   }
   BuildBar bar;
   const bool interactive = DescribeTerminal(STDERR_FILENO).interactive;
-  bool announced = interactive;  // the bar speaks for itself
+  bool announced = interactive;            // the bar speaks for itself
+  std::optional<CleanUpOnSignal> cleanup;  // only while there is something to build
   build.progress = [&, draw = bar.Callback()](const BuildProgress& now) {
+    if (!cleanup) cleanup.emplace(CacheDir().ok() ? *CacheDir() : ".");
     if (!announced) {
       std::fprintf(stderr, "lathe: building an engine of %s for this machine (once)\n", options.path.c_str());
       announced = true;
@@ -43,6 +46,7 @@ Expected<std::string> Resolve(const ModelOptions& options) {
   };
   BuildReport report;
   auto path = ResolveEngine(options.path, build, &report);
+  cleanup.reset();
   bar.Clear();
   LATHE_RETURN_IF_ERROR(path.status());
   for (const std::string& warning : report.warnings) {

@@ -135,6 +135,14 @@ TEST_F(CliChat, TheBuildsProgressBarIsCleanedUp) {
   EXPECT_THAT(build.screen(), HasSubstr("lathe run "));
 }
 
+TEST_F(CliChat, CtrlCDuringABuildLeavesNothing) {
+  TerminalProcess build(Program({"build", TalesModel(), "-o", dir() + "/m.lathe"}), Environment());
+  ASSERT_TRUE(build.WaitFor("measuring")) << build.screen();
+  build.Type("\x03");
+  EXPECT_EQ(build.WaitForExit(), 130) << build.screen();
+  EXPECT_TRUE(Files().empty());
+}
+
 TEST_F(CliChat, WithoutAPromptATerminalIsAskedForOne) {
   TerminalProcess run(Program({"run", Engine()}), Environment());
   EXPECT_EQ(run.WaitForExit(), 2);

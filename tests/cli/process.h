@@ -19,10 +19,10 @@ struct ProcessResult {
 };
 
 struct ProcessOptions {
-  std::string input;                     // standard input, then its end
-  std::vector<std::string> environment;  // "NAME=value", over the test's own
-  uint64_t max_file_bytes = 0;           // RLIMIT_FSIZE: a disk that is full after so many; 0: none
-  int interrupt_after_reads = 0;         // sends SIGINT after so many reads of output; 0: never
+  std::string input = {};                     // standard input, then its end
+  std::vector<std::string> environment = {};  // "NAME=value", over the test's own
+  uint64_t max_file_bytes = 0;                // RLIMIT_FSIZE: a disk that is full after so many; 0: none
+  int interrupt_after_reads = 0;              // sends SIGINT after so many reads of output; 0: never
   double deadline_seconds = 120;
 };
 

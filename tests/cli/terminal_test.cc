@@ -6,10 +6,16 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 
 #include "perplexity_text.h"
+#include "terminal/cleanup.h"
 #include "terminal/format.h"
 #include "terminal/interrupt.h"
 #include "terminal/line_reader.h"
@@ -155,7 +161,7 @@ TEST(Table, WithoutHeadsHasNoRuleAndEscapesControls) {
 
 TEST(Progress, LineShowsAmountRateAndTimeLeft) {
   const std::string line = RenderProgress("packing", 500'000'000, 2'000'000'000, Unit::kBytes, 2, 120);
-  EXPECT_EQ(line, "packing   25%  [######------------------]  500 MB of 2.00 GB  250 MB/s  ETA 6.00 s");
+  EXPECT_EQ(line, "packing   25%  [######------------------]  500 MB of 2.00 GB  250 MB/s  ETA 6 s");
 }
 
 TEST(Progress, LineNeverExceedsTheWidth) {
@@ -207,12 +213,76 @@ TEST(LineReader, SplitsLinesWhateverTheChunks) {
   close(ends[0]);
 }
 
+TEST(LineReader, APressBeforeOrDuringTheWaitEndsIt) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Interrupt interrupt;
+  LineReader reader(ends[0], interrupt.fd());
+  std::string line;
+  raise(SIGINT);
+  WriteAll(ends[1], "dropped");
+  EXPECT_EQ(reader.Next(&line), ReadOutcome::kInterrupted);
+  EXPECT_TRUE(interrupt.Taken());
+  std::thread presser([] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    kill(getpid(), SIGINT);
+  });
+  EXPECT_EQ(reader.Next(&line), ReadOutcome::kInterrupted);
+  EXPECT_TRUE(interrupt.Taken());
+  presser.join();
+  WriteAll(ends[1], "kept\n");
+  EXPECT_EQ(reader.Next(&line), ReadOutcome::kLine);
+  EXPECT_EQ(line, "kept");
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(CleanUpOnSignal, RemovesThisProcessesTemporariesAlone) {
+  std::string folder = ::testing::TempDir() + "lathe_cleanup_XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const auto touch = [&](const std::string& name) { std::ofstream(folder + "/" + name) << "x"; };
+  // Each in a process of its own: a death test.
+  EXPECT_EXIT(
+      {
+        const std::string pid = std::to_string(getpid());
+        touch("m.lathe");
+        touch("m.lathe.tmp-" + pid + "-0");
+        touch("m.lathe.tmp-" + pid + "1-0");
+        touch("m.lathe.tmp-1-0");
+        std::filesystem::create_directory(folder + "/ckpt.tmp-" + pid);
+        touch("ckpt.tmp-" + pid + "/rank0.safetensors");
+        const CleanUpOnSignal cleanup(folder);
+        kill(getpid(), SIGTERM);
+        pause();
+      },
+      ::testing::ExitedWithCode(128 + SIGTERM), "");
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    left.push_back(entry.path().filename().string());
+  }
+  EXPECT_THAT(left,
+              ::testing::UnorderedElementsAre("m.lathe", "m.lathe.tmp-1-0", ::testing::EndsWith("1-0")));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(CleanUpOnSignal, GivesTheSignalsBack) {
+  { const CleanUpOnSignal cleanup("."); }
+  EXPECT_EXIT(raise(SIGTERM), ::testing::KilledBySignal(SIGTERM), "");
+}
+
+TEST(FolderOf, IsWhereThePathLies) {
+  EXPECT_EQ(FolderOf("m.lathe"), ".");
+  EXPECT_EQ(FolderOf("a/m.lathe"), "a");
+  EXPECT_EQ(FolderOf("/m.lathe"), "/");
+  EXPECT_EQ(FolderOf("a/ckpt/"), "a");
+}
+
 TEST(Interrupt, IsCountedAndGivesTheFormerHandlerBack) {
   {
     Interrupt interrupt;
-    EXPECT_FALSE(interrupt.Pending());
+    EXPECT_FALSE(interrupt.Taken());
     ASSERT_EQ(raise(SIGINT), 0);
-    EXPECT_TRUE(interrupt.Pending());
+    ASSERT_EQ(raise(SIGINT), 0);
     EXPECT_TRUE(interrupt.Taken());
     EXPECT_FALSE(interrupt.Taken());
   }

@@ -97,7 +97,7 @@ double Percentile(std::vector<double> values, double p) {
 
 std::string NearestName(std::string_view typed, std::span<const std::string> names) {
   std::string best;
-  size_t best_distance = std::min<size_t>(2, typed.size() / 3) + 1;
+  size_t best_distance = std::min<size_t>(2, typed.size() / 2) + 1;
   std::vector<size_t> row;
   for (const std::string& name : names) {
     row.resize(name.size() + 1);

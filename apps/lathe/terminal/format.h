@@ -33,7 +33,7 @@ std::string FormatCount(uint64_t n);
 // when there are none.
 double Percentile(std::vector<double> values, double p);
 
-// The entry of `names` closest to `typed` when at most two edits (a third of its length) away, else "".
+// The entry of `names` closest to `typed` when at most two edits (half of its length) away, else "".
 std::string NearestName(std::string_view typed, std::span<const std::string> names);
 
 }  // namespace lathe::cli

@@ -9,8 +9,8 @@
 namespace lathe::cli {
 
 struct HelpOption {
-  std::string names;          // "-n, --n", "--seed", "MODEL"
-  std::string kind;           // "N", "TEXT"; "" for flags
+  std::string names;  // "-n, --n", "--seed", "MODEL"
+  std::string kind;   // "N", "TEXT"; "" for flags
   std::string help;
   std::string shown_default;  // "" shows none
   bool required = false;

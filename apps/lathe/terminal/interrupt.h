@@ -1,10 +1,10 @@
-// Ctrl-C as a question that the program asks, not as a death: while an Interrupt lives, SIGINT is counted and
-// system calls return EINTR.
+// Ctrl-C as a question that the program asks, not as a death.
 #pragma once
 
 namespace lathe::cli {
 
-// At most one lives at a time. The former handler comes back with the destructor.
+// While it lives, SIGINT is noted and nothing else. At most one lives at a time. The former handler comes
+// back with the destructor.
 class Interrupt {
  public:
   Interrupt();
@@ -14,8 +14,8 @@ class Interrupt {
 
   // True once for the presses since the last call. Any thread.
   bool Taken();
-  // Whether a press is waiting; does not take it. Any thread.
-  bool Pending() const;
+  // Readable while a press is waiting: for poll(), beside the keyboard.
+  int fd() const;
 };
 
 }  // namespace lathe::cli

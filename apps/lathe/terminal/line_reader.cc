@@ -1,5 +1,6 @@
 #include "terminal/line_reader.h"
 
+#include <poll.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@ bool SetUtf8Erase(int fd, bool on) {
 
 }  // namespace
 
-LineReader::LineReader(int fd) : fd_(fd), restore_(SetUtf8Erase(fd, true)) {}
+LineReader::LineReader(int fd, int wake_fd) : fd_(fd), wake_fd_(wake_fd), restore_(SetUtf8Erase(fd, true)) {}
 
 LineReader::~LineReader() {
   if (restore_) SetUtf8Erase(fd_, false);
@@ -35,14 +36,18 @@ ReadOutcome LineReader::Next(std::string* line) {
       return ReadOutcome::kLine;
     }
     if (end_) return ReadOutcome::kEnd;
+    pollfd waiting[] = {{fd_, POLLIN, 0}, {wake_fd_, POLLIN, 0}};
+    if (poll(waiting, 2, -1) < 0 && errno != EINTR) end_ = true;
+    if (waiting[1].revents != 0) {
+      buffer_.clear();
+      return ReadOutcome::kInterrupted;
+    }
+    if (waiting[0].revents == 0) continue;
     char chunk[4096];
     const ssize_t n = read(fd_, chunk, sizeof chunk);
     if (n > 0) {
       buffer_.append(chunk, static_cast<size_t>(n));
-    } else if (n < 0 && errno == EINTR) {
-      buffer_.clear();
-      return ReadOutcome::kInterrupted;
-    } else {
+    } else if (n == 0 || errno != EINTR) {
       end_ = true;
     }
   }

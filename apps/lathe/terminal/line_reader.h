@@ -11,17 +11,18 @@ enum class ReadOutcome { kLine, kEnd, kInterrupted };
 class LineReader {
  public:
   // Reads from `fd`. On a terminal it makes erase remove whole characters (IUTF8) until destruction.
-  explicit LineReader(int fd);
+  // `wake_fd` (Interrupt::fd, or -1): when it is readable, waiting for a line ends.
+  explicit LineReader(int fd, int wake_fd = -1);
   ~LineReader();
   LineReader(const LineReader&) = delete;
   LineReader& operator=(const LineReader&) = delete;
 
-  // The next line without its end ("\n" or "\r\n"); a last line without one counts. kInterrupted: a signal
-  // came first; what was typed of that line is dropped.
+  // The next line without its end ("\n" or "\r\n"); a last line without one counts. kInterrupted: wake_fd
+  // became readable first; what was typed of that line is dropped.
   ReadOutcome Next(std::string* line);
 
  private:
-  int fd_;
+  int fd_, wake_fd_;
   bool restore_ = false;
   bool end_ = false;
   std::string buffer_;

@@ -10,8 +10,12 @@ namespace lathe::cli {
 namespace {
 
 constexpr double kRedrawSeconds = 0.1;
-constexpr double kLogLineSeconds = 10;
 constexpr size_t kBarColumns = 24;
+
+// In whole seconds: it is a guess.
+std::string TimeLeft(double seconds) {
+  return seconds < 99.5 ? StrFormat("%.0f s", seconds) : FormatSeconds(seconds);
+}
 
 std::string Amount(double n, Unit unit) {
   return unit == Unit::kBytes ? FormatBytes(n) : FormatCount(static_cast<uint64_t>(n));
@@ -40,7 +44,7 @@ std::string RenderProgress(std::string_view label, uint64_t done, uint64_t total
   // The first instants say nothing about the rate.
   if (rate > 0 && seconds > 0.2) {
     append(unit == Unit::kBytes ? FormatBytes(rate) + "/s" : StrFormat("%.1f/s", rate));
-    if (total > done) append("ETA " + FormatSeconds(static_cast<double>(total - done) / rate));
+    if (total > done) append("ETA " + TimeLeft(static_cast<double>(total - done) / rate));
   }
   return line;
 }
@@ -54,11 +58,12 @@ void Progress::Update(std::string_view label, uint64_t done, uint64_t total, Uni
     label_ = label;
     stage_start_ = now;
   }
-  const double wait = terminal_.interactive ? kRedrawSeconds : kLogLineSeconds;
+  const double wait = terminal_.interactive ? kRedrawSeconds : log_wait_;
   const bool due = now - last_draw_ >= wait || (terminal_.interactive && (new_stage || !drawn_));
   if (!due) return;
   last_draw_ = now;
   if (!terminal_.interactive) {
+    log_wait_ *= 2;
     WriteAll(fd_, RenderProgress(label, done, total, unit, now - stage_start_, 120) + "\n");
     return;
   }

@@ -16,9 +16,9 @@ enum class Unit { kBytes, kItems };
 std::string RenderProgress(std::string_view label, uint64_t done, uint64_t total, Unit unit, double seconds,
                            int width);
 
-// Draws on `fd`: redrawn in place at most ten times a second on a terminal; elsewhere one line every ten
-// seconds, so that a log of a long build shows life and a short one nothing. Not thread-safe. The destructor
-// wipes the bar.
+// Draws on `fd`: redrawn in place at most ten times a second on a terminal; elsewhere one line after 10, 20,
+// 40, 80, ... seconds, so that a log of a long build shows life and a short one nothing. Not thread-safe. The
+// destructor wipes the bar.
 class Progress {
  public:
   explicit Progress(int fd);
@@ -37,6 +37,7 @@ class Progress {
   std::string label_;
   double stage_start_ = 0;
   double last_draw_ = 0;
+  double log_wait_ = 10;
   bool drawn_ = false;
 };
 

@@ -37,8 +37,8 @@ size_t DisplayWidth(std::string_view text);
 // cursor. UTF-8 passes through.
 std::string Printable(std::string_view text);
 
-// `text` as a model or a stranger wrote it, made safe for a terminal: control characters other than newline and
-// tab (C0, DEL, and C1 in UTF-8) become U+FFFD, so that it cannot send escape sequences.
+// `text` as a model or a stranger wrote it, made safe for a terminal: control characters other than newline
+// and tab (C0, DEL, and C1 in UTF-8) become U+FFFD, so that it cannot send escape sequences.
 std::string TerminalSafe(std::string_view text);
 
 // Writes all of `text` to `fd` at once, going on after signals. False when the other end is gone.
