@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct BuildSpec {
   DType dtype = DType::kBf16;
   int tp = 1, pp = 1;
   std::string target = "cpu";
+  std::optional<NumericClass> numeric = std::nullopt;
   friend auto operator<=>(const BuildSpec&, const BuildSpec&) = default;
 };
 
@@ -55,6 +57,7 @@ inline std::string BuiltEngine(const std::string& model_dir, const BuildSpec& sp
   options.output = path;
   options.dtype = spec.dtype;
   options.target = spec.target;
+  options.numeric = spec.numeric;
   options.tp = spec.tp;
   options.pp = spec.pp;
   options.tune = false;
@@ -105,6 +108,8 @@ class Collector {
   void Wait() {
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return open_ == 0; });
+    lock.unlock();
+    engine_.WaitIdle();  // the last answer comes before its step's pages are counted
   }
   const std::vector<Answer>& answers(size_t slot) const { return answers_[slot]; }
 
