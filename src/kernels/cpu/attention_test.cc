@@ -188,38 +188,39 @@ TEST_P(AttentionTest, BitsDependOnTheRowAlone) {
           ASSERT_EQ(RowOf(Attend(GetParam(), cache, decode, DType::kF32, threads, split), cache, 0), want)
               << "position " << position << " threads " << threads << " split " << split << " dim "
               << model.head_dim;
-          StepRows mixed;
-          mixed.Add(cache, 1, 300, 1);
-          const int chunk = std::min(position + 1, 5);
-          mixed.Add(cache, 0, position + 1, chunk);
-          mixed.Add(cache, 1, 77, 20);
-          ASSERT_EQ(RowOf(Attend(GetParam(), cache, mixed, DType::kF32, 2), cache, chunk), want)
-              << "position " << position;
         }
-      for (const int chunk : {64, 100}) {
-        for (int end = chunk; end <= kLength; end += chunk) {
-          StepRows part;
-          part.Add(cache, 0, end, chunk);
-          const Matrix y = Attend(GetParam(), cache, part, DType::kF32, 1);
-          for (int r = 0; r < chunk; ++r)
-            ASSERT_EQ(RowOf(y, cache, r), RowOf(all, cache, end - chunk + r)) << chunk;
-        }
+      StepRows mixed;
+      mixed.Add(cache, 1, 300, 1);
+      const int chunk = std::min(position + 1, 5);
+      mixed.Add(cache, 0, position + 1, chunk);
+      mixed.Add(cache, 1, 77, 20);
+      ASSERT_EQ(RowOf(Attend(GetParam(), cache, mixed, DType::kF32, 2), cache, chunk), want)
+          << "position " << position;
+    }
+    for (const int chunk : {64, 100}) {
+      for (int end = chunk; end <= kLength; end += chunk) {
+        StepRows part;
+        part.Add(cache, 0, end, chunk);
+        const Matrix y = Attend(GetParam(), cache, part, DType::kF32, 1);
+        for (int r = 0; r < chunk; ++r)
+          ASSERT_EQ(RowOf(y, cache, r), RowOf(all, cache, end - chunk + r)) << chunk;
       }
     }
   }
+}
 
-  TEST_P(AttentionTest, SplitLeavesItsWorkspaceReadyForTheNextCall) {
-    const NumericClass numeric = GetParam().numeric;
-    const Cache cache({4, 2, 64, 32}, KvType(numeric), {1000, 600});
-    StepRows step;
-    step.Add(cache, 0, 1000, 1);
-    step.Add(cache, 1, 600, 1);
-    const Matrix want = Attend(GetParam(), cache, step, DType::kF32, 1);
-    for (int i = 0; i < 10; ++i)
-      ASSERT_TRUE(SameBits(Attend(GetParam(), cache, step, DType::kF32, 3, true), want)) << i;
-  }
+TEST_P(AttentionTest, SplitLeavesItsWorkspaceReadyForTheNextCall) {
+  const NumericClass numeric = GetParam().numeric;
+  const Cache cache({4, 2, 64, 32}, KvType(numeric), {1000, 600});
+  StepRows step;
+  step.Add(cache, 0, 1000, 1);
+  step.Add(cache, 1, 600, 1);
+  const Matrix want = Attend(GetParam(), cache, step, DType::kF32, 1);
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(SameBits(Attend(GetParam(), cache, step, DType::kF32, 3, true), want)) << i;
+}
 
-  INSTANTIATE_TEST_SUITE_P(All, AttentionTest, testing::ValuesIn(AllIsaClasses()), NameOf);
+INSTANTIATE_TEST_SUITE_P(All, AttentionTest, testing::ValuesIn(AllIsaClasses()), NameOf);
 
 }  // namespace
 }  // namespace lathe
