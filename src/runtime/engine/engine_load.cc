@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "formats/engine_file.h"
-#include "kernels/cpu/registry.h"
 #include "lathe/engine.h"
 #include "model/rope.h"
 #include "model/spec_json.h"
@@ -23,20 +22,6 @@ constexpr int64_t kDefaultFullSequences = 8;
 constexpr int64_t kDefaultKvTokens = 65536;
 
 double MiB(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
-// The engine must be for an instruction set of this machine.
-Status CheckTarget(const EngineReader& file) {
-  const std::string& target = file.identity().target;
-  std::string here;
-  for (const Isa isa : UsableIsas()) {
-    here = "cpu:" + std::string(ToString(isa));
-    if (here == target) return Status::Ok();
-  }
-  return Error(StatusCode::kMismatch,
-               "engine '%s' is for %s, this machine runs %s at best; build it again here with "
-               "'lathe build DIR -o %s'",
-               file.path().c_str(), target.c_str(), here.c_str(), file.path().c_str());
-}
 
 Expected<std::vector<Plan>> ReadPlans(const EngineReader& file) {
   std::vector<Plan> plans;
@@ -131,7 +116,7 @@ SamplingParams DefaultsOf(const ModelSpec& spec) {
 Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& options) {
   LATHE_ASSIGN_OR_RETURN(EngineReader opened, EngineReader::Open(path));
   auto file = std::make_shared<EngineReader>(std::move(opened));
-  LATHE_RETURN_IF_ERROR(CheckTarget(*file));
+  LATHE_RETURN_IF_ERROR(CheckCpuTarget(*file));
   LATHE_ASSIGN_OR_RETURN(const ModelSpec spec, ModelSpecFromJson(file->model(), path));
   LATHE_ASSIGN_OR_RETURN(std::vector<Plan> plans, ReadPlans(*file));
 

@@ -383,6 +383,19 @@ void CpuExecutor::Sample(const Worker& worker, StepResult* result) {
 
 }  // namespace
 
+Status CheckCpuTarget(const EngineReader& engine) {
+  const std::string& target = engine.identity().target;
+  std::string here;
+  for (const Isa isa : UsableIsas()) {
+    here = "cpu:" + std::string(ToString(isa));
+    if (here == target) return Status::Ok();
+  }
+  return Error(StatusCode::kMismatch,
+               "engine '%s' is for %s, this machine runs %s at best; build it again here with "
+               "'lathe build DIR -o %s'",
+               engine.path().c_str(), target.c_str(), here.c_str(), engine.path().c_str());
+}
+
 MemoryPlan PlanMemory(const Plan& plan, const ExecutorOptions& options) {
   MemoryPlan memory;
   memory.weight_bytes = plan.WeightBytes();

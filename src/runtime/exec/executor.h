@@ -16,8 +16,8 @@ namespace lathe {
 // engine: the executor knows plans, not models.
 struct RopeSource {
   std::vector<float> inv_freq = {};  // (rotary_dim / 2)
-  float attention_factor = 1;   // multiplies cos and sin
-  int dynamic_from = 0;         // > 0: sequences longer than this use inv_freq_for(their rope_length)
+  float attention_factor = 1;        // multiplies cos and sin
+  int dynamic_from = 0;              // > 0: sequences longer than this use inv_freq_for(their rope_length)
   std::function<std::vector<float>(int)> inv_freq_for = {};
 };
 
@@ -39,6 +39,10 @@ struct MemoryPlan {
   uint64_t kv_bytes_per_page = 0;  // all layers of the rank
 };
 MemoryPlan PlanMemory(const Plan& plan, const ExecutorOptions& options);
+
+// Whether this machine runs the instruction set the engine was built for: kMismatch with both names and the
+// command that mends it. Reads the manifest only (requirement R9: before a weight is read).
+Status CheckCpuTarget(const EngineReader& engine);
 
 // One rank. `engine` must outlive it (weights are used where they are mapped). `comm` is null for a single
 // rank. Opens in milliseconds: nothing is copied. The first Execute starts the thread team on the calling
