@@ -66,6 +66,7 @@ struct TileState {
   float* scores;       // (n, kScoreStride)
   SoftmaxState sum;    // merged over the blocks so far
   SoftmaxState block;  // of one block
+  float* widened;      // (kAttnBlock, dim) keys or values in f32
 };
 
 constexpr int kMaxHeadDim = 256;
@@ -85,6 +86,7 @@ TileState CarveScratch(const Worker& worker, int dim) {
   s.scores = take(kTileRows * kScoreStride);
   s.sum = {take(kTileRows), take(kTileRows), take(kTileRows * dim)};
   s.block = {take(kTileRows), take(kTileRows), take(kTileRows * dim)};
+  s.widened = take(kAttnBlock * dim);
   return s;
 }
 
@@ -100,7 +102,7 @@ void CopyQueries(const AttentionParams& p, const TileRange& t, void* out) {
 
 // (max, sum, sum of p*V) of every row of the tile over block b.
 void RunBlock(const AttentionParams& p, const TileRange& t, int b, const TileState& s) {
-  const int base = b * kAttnBlock, dim = p.kv.head_dim;
+  const int base = b * kAttnBlock;
   const int first_position = t.seq->first_position;
   const auto low = [&](int i) {
     return p.window > 0 ? MaxInt(0, first_position + t.Row(i) + 1 - p.window - base) : 0;
@@ -117,10 +119,10 @@ void RunBlock(const AttentionParams& p, const TileRange& t, int b, const TileSta
     for (int i = 0; i < t.n; ++i) s.block.max[i] = -__builtin_inff();
     return;
   }
-  ScoreBlock(keys, s.q, p.q_type, t.n, s.scores);
+  ScoreBlock(keys, s.q, p.q_type, t.n, s.scores, s.widened);
   for (int i = 0; i < t.n; ++i)
     SoftmaxRow(s.scores + i * kScoreStride, keys, low(i), high(i), s.block.max + i, s.block.sum + i);
-  WeighValues(keys, s.scores, t.n, s.block.out, dim);
+  WeighValues(keys, s.scores, t.n, s.block.out, s.widened);
 }
 
 void Begin(const TileState& s, int n, int dim) {

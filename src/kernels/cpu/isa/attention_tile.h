@@ -113,31 +113,59 @@ struct ScoreTable {
   }
 };
 
+// With this many rows a block's bf16 keys and values are widened to f32 once, instead of in every tile.
+constexpr int kWidenRows = 3 * kScoreRows;
+
 template <Source kSource>
-void ScoreBlockOf(const BlockKeys& keys, const void* q, int n, float* scores) {
+void ScoreRows(const void* q, int n, int dim, const char* const* keys, int page_size, float* scores) {
   static constexpr ScoreTable<kSource> kTiles{};
   using X = typename SourceTypes<kSource>::X;
-  const int dim = keys.kv->head_dim, last = keys.LastGroup();
+  for (int tiles = CeilDiv(n, kScoreRows), r = 0; tiles > 0; --tiles) {
+    const int height = CeilDiv(n - r, tiles);
+    kTiles.of_rows[height](static_cast<const X*>(q) + r * dim, dim, keys, page_size,
+                           scores + r * kScoreStride);
+    r += height;
+  }
+}
+
+// Keys of a tile as an f32 page of kScoreGroups groups: out[d][key].
+LATHE_INLINE void WidenKeys(const char* const* keys, int page_size, int dim, float* out) {
+  constexpr int kWidth = kScoreGroups * kKeysPerGroup;
+  for (int g = 0; g < kScoreGroups; ++g) {
+    const uint16_t* in = reinterpret_cast<const uint16_t*>(keys[g]);
+    float* to = out + g * kKeysPerGroup;
+    for (int d = 0; d < dim; d += 2, in += 2 * page_size, to += 2 * kWidth)
+      for (int j = 0; j < kKeysPerGroup; j += kLanes) {
+        const I raw = LoadPairs(in + 2 * j);
+        Store(to + j, Even(raw));
+        Store(to + kWidth + j, Odd(raw));
+      }
+  }
+}
+
+// Scores of n rows with the keys of a block. widened: room for kScoreGroups groups in f32.
+LATHE_INLINE void ScoreBlock(const BlockKeys& keys, const void* q, DType q_type, int n, float* scores,
+                             float* widened) {
+  constexpr int kWidth = kScoreGroups * kKeysPerGroup;
+  const int dim = keys.kv->head_dim, last = keys.LastGroup(), page_size = keys.kv->page_size;
   for (int g = keys.FirstGroup(); g < last; g += kScoreGroups) {
     const char* at[kScoreGroups];
     // Past the end the last group is repeated; those scores are not looked at.
     for (int j = 0; j < kScoreGroups; ++j) at[j] = keys.Key(MinInt(g + j, last - 1) * kKeysPerGroup);
-    for (int tiles = CeilDiv(n, kScoreRows), r = 0; tiles > 0; --tiles) {
-      const int height = CeilDiv(n - r, tiles);
-      kTiles.of_rows[height](static_cast<const X*>(q) + r * dim, dim, at, keys.kv->page_size,
-                             scores + r * kScoreStride + g * kKeysPerGroup);
-      r += height;
+    float* out = scores + g * kKeysPerGroup;
+    if (kHasDot && q_type == DType::kBf16) {
+      ScoreRows<Source::kDot>(q, n, dim, at, page_size, out);
+    } else if (keys.kv->type == DType::kF32) {
+      ScoreRows<Source::kFloat>(q, n, dim, at, page_size, out);
+    } else if (n < kWidenRows) {
+      ScoreRows<Source::kPairs>(q, n, dim, at, page_size, out);
+    } else {
+      WidenKeys(at, page_size, dim, widened);
+      for (int j = 0; j < kScoreGroups; ++j)
+        at[j] = reinterpret_cast<const char*>(widened + j * kKeysPerGroup);
+      ScoreRows<Source::kFloat>(q, n, dim, at, kWidth, out);
     }
   }
-}
-
-LATHE_INLINE void ScoreBlock(const BlockKeys& keys, const void* q, DType q_type, int n, float* scores) {
-  if constexpr (kHasDot)
-    if (q_type == DType::kBf16) return ScoreBlockOf<Source::kDot>(keys, q, n, scores);
-  if (keys.kv->type == DType::kBf16)
-    ScoreBlockOf<Source::kPairs>(keys, q, n, scores);
-  else
-    ScoreBlockOf<Source::kFloat>(keys, q, n, scores);
 }
 
 // Scores of one row become weights exp(s - max), zero outside low .. high-1.
@@ -231,11 +259,38 @@ void WeighValuesOf(const BlockKeys& keys, const float* weights, int n, float* ou
   }
 }
 
-LATHE_INLINE void WeighValues(const BlockKeys& keys, const float* weights, int n, float* out, int dim) {
-  if (keys.kv->type == DType::kBf16)
-    WeighValuesOf<uint16_t>(keys, weights, n, out, dim);
-  else
-    WeighValuesOf<float>(keys, weights, n, out, dim);
+// Values low .. high-1 of a block as f32 rows: out[key][dim].
+LATHE_INLINE void WidenValues(const BlockKeys& keys, float* out) {
+  const int dim = keys.kv->head_dim;
+  for (int key = keys.low; key < keys.high; ++key) {
+    const uint16_t* in = reinterpret_cast<const uint16_t*>(keys.Value(key));
+    float* to = out + key * dim;
+    int d = 0;
+    for (; d + kLanes <= dim; d += kLanes) Store(to + d, LoadBf16(in + d));
+    if (d < dim) StoreN(to + d, LoadBf16N(in + d, dim - d), dim - d);
+  }
+}
+
+// out = weights x values for n rows. widened: room for kAttnBlock values in f32.
+LATHE_INLINE void WeighValues(const BlockKeys& keys, const float* weights, int n, float* out,
+                              float* widened) {
+  const int dim = keys.kv->head_dim;
+  if (keys.kv->type == DType::kF32) return WeighValuesOf<float>(keys, weights, n, out, dim);
+  if (n < kWidenRows) return WeighValuesOf<uint16_t>(keys, weights, n, out, dim);
+  WidenValues(keys, widened);
+  // The widened rows are the only page of a cache without keys.
+  static constexpr int32_t kFirstPage = 0;
+  KvLayout layout;
+  layout.page_size = kAttnBlock;
+  layout.head_dim = dim;
+  layout.type = DType::kF32;
+  BlockKeys flat = keys;
+  flat.kv = &layout;
+  flat.base = reinterpret_cast<const char*>(widened);
+  flat.pages = &kFirstPage;
+  flat.head = 0;
+  flat.position = 0;
+  WeighValuesOf<float>(flat, weights, n, out, dim);
 }
 
 // The one definition of merging: (max, sum, out) of `to` with those of a later block. A row that saw no key
