@@ -1,5 +1,7 @@
 """Conversations that every chat template is rendered with."""
 
+import json
+
 
 def function(name, description, properties, required=(), **extra):
     parameters = {"type": "object", "properties": properties, "required": list(required)}
@@ -129,9 +131,19 @@ def conversations():
     add("thinking_off", [HELLO], enable_thinking=False, add_generation_prompt=True)
     add("reasoning_content", [HELLO, message("assistant", "Hi.", reasoning_content="\nthought\n"), message("user", "?"), message("assistant", "!", reasoning_content="more")])
     add("newlines", [message("user", "a\r\nb\rc\n\nd\x0b\x0c\x85e\u2028f"), message("assistant", "\n\n"), message("user", "\\n \\\" ' \" \x00\x1f\x7f")], add_generation_prompt=True)
-    add("long", [SYSTEM] + [message(("user", "assistant")[i % 2], f"turn {i}: " + "lorem ipsum " * (i % 50)) for i in range(301)], add_generation_prompt=True)
-    add("very_long", [message("user", "0123456789 " * 20000)], add_generation_prompt=True)
+    add("long", [SYSTEM] + [message(("user", "assistant")[i % 2], f"turn {i}: " + "lorem ipsum " * (i % 7)) for i in range(301)], add_generation_prompt=True)
+    add("very_long", [SYSTEM, message("user", "0123456789 ")], add_generation_prompt=True)
+    c[-1]["repeat"] = 20000  # every content this many times; see expand()
     for one in c:
         one["context"]["bos_token"] = "<s>"
         one["context"]["eos_token"] = "</s>"
     return c
+
+
+def expand(conversation):
+    """The context of a conversation, with its contents as long as they are meant to be."""
+    context = json.loads(json.dumps(conversation["context"]))
+    for one in context["messages"]:
+        if "repeat" in conversation:
+            one["content"] *= conversation["repeat"]
+    return context

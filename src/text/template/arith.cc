@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "text/template/format.h"
+#include "text/template/methods.h"
 #include "text/template/ops.h"
 #include "text/template/text.h"
 #include "text/template/unicode.h"
@@ -110,8 +111,14 @@ Value FloatArithmetic(Runtime& rt, BinaryOp op, double a, double b) {
 Value Concatenate(Runtime& rt, const Value& a, const Value& b) {
   if (a.IsString()) {
     StrBuilder out = rt.Builder();
-    out.Append(a.str());
-    out.Append(b.str());
+    if (a.str().markup() || b.str().markup()) {
+      AppendEscaped(&out, a.str());
+      AppendEscaped(&out, b.str());
+      out.SetMarkup(true);
+    } else {
+      out.Append(a.str());
+      out.Append(b.str());
+    }
     return rt.MakeString(std::move(out));
   }
   const auto &x = a.list().items, &y = b.list().items;
@@ -131,6 +138,7 @@ Value Repeat(Runtime& rt, const Value& what, Int count) {
   const auto times = static_cast<size_t>(size == 0 ? 0 : count);
   if (what.IsString()) {
     StrBuilder out = rt.Builder();
+    out.SetMarkup(what.str().markup());
     for (size_t i = 0; i < times; ++i) out.Append(what.str());
     return rt.MakeString(std::move(out));
   }

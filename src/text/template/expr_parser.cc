@@ -249,7 +249,7 @@ ExprPtr ExprParser::ParsePrimary() {
     default: break;
   }
   if (SkipOp("(")) {
-    ExprPtr inner = ParseTuple(true, "", true);
+    ExprPtr inner = ParseTuple(true, true);
     ExpectOp(")");
     return inner;
   }
@@ -268,19 +268,18 @@ ExprPtr ExprParser::ParseName() {
   return std::make_unique<NameExpr>(token.line, name);
 }
 
-bool ExprParser::AtTupleEnd(std::string_view stop) const {
+bool ExprParser::AtTupleEnd() const {
   const Token& token = Current();
-  return token.kind == TokenKind::kVariableEnd || token.kind == TokenKind::kBlockEnd || token.IsOp(")") ||
-         (!stop.empty() && token.IsName(stop));
+  return token.kind == TokenKind::kVariableEnd || token.kind == TokenKind::kBlockEnd || token.IsOp(")");
 }
 
-ExprPtr ExprParser::ParseTuple(bool with_condition, std::string_view stop, bool parenthesized) {
+ExprPtr ExprParser::ParseTuple(bool with_condition, bool parenthesized) {
   const uint32_t line = Current().line;
   auto tuple = std::make_unique<ItemsExpr>(ExprKind::kTuple, line);
   bool is_tuple = false;
   while (!failed()) {
     if (!tuple->items.empty() && !ExpectOp(",")) break;
-    if (AtTupleEnd(stop)) break;
+    if (AtTupleEnd()) break;
     tuple->items.push_back(ParseExpression(with_condition));
     if (!Current().IsOp(",")) break;
     is_tuple = true;
@@ -328,7 +327,7 @@ Target ExprParser::ParseTargetItem(bool allow_namespace) {
   return target;
 }
 
-Target ExprParser::ParseTarget(bool allow_namespace, std::string_view stop) {
+Target ExprParser::ParseTarget(bool allow_namespace) {
   Target first = ParseTargetItem(allow_namespace);
   if (failed() || !Current().IsOp(",")) return first;
   Target tuple;
@@ -336,7 +335,7 @@ Target ExprParser::ParseTarget(bool allow_namespace, std::string_view stop) {
   tuple.line = first.line;
   tuple.items.push_back(std::move(first));
   while (!failed() && SkipOp(",")) {
-    if (AtTupleEnd(stop)) break;
+    if (AtTupleEnd()) break;
     tuple.items.push_back(ParseTargetItem(allow_namespace));
   }
   return tuple;

@@ -32,10 +32,10 @@ class ExprParser {
   [[gnu::format(printf, 2, 3)]] void FailSyntax(const char* format, ...);
 
   ExprPtr ParseExpression(bool with_condition = true);
-  // An expression, or several with commas between: a tuple. `stop` names a word that ends it.
-  ExprPtr ParseTuple(bool with_condition = true, std::string_view stop = "", bool parenthesized = false);
+  // An expression, or several with commas between: a tuple.
+  ExprPtr ParseTuple(bool with_condition = true, bool parenthesized = false);
   // The target of an assignment or a loop.
-  Target ParseTarget(bool allow_namespace, std::string_view stop = "");
+  Target ParseTarget(bool allow_namespace);
   // name(args)|name... behind a "filter" word (`inline_start`) or a "|".
   std::unique_ptr<PostfixExpr> ParseBareFilters(bool inline_start);
 
@@ -65,7 +65,7 @@ class ExprParser {
   ExprPtr ParseList();
   ExprPtr ParseDict();
   Target ParseTargetItem(bool allow_namespace);
-  bool AtTupleEnd(std::string_view stop) const;
+  bool AtTupleEnd() const;
 
   ExprPtr ParsePostfix(ExprPtr base);
   ExprPtr ParseFilters(ExprPtr base);

@@ -59,7 +59,7 @@ Value Replace(Runtime& rt, const Value& value, const Args& args) {
   int64_t count = -1;
   if (!p.ok() || !p.GetInt(2, -1, &count)) return {};
   const Value text = ToText(rt, value), from = ToText(rt, p[0]), to = ToText(rt, p[1]);
-  return rt.failed() ? Value() : ReplaceText(rt, text, from, to, count);
+  return rt.failed() ? Value() : ReplaceText(rt, WithMarkup(rt, text, false), from, to, count);
 }
 
 Value Center(Runtime& rt, const Value& value, const Args& args) {
@@ -73,22 +73,20 @@ Value Center(Runtime& rt, const Value& value, const Args& args) {
 Value Escape(Runtime& rt, const Value& value, const Args& args) {
   const Value text = ToText(rt, value);
   if (!Params(rt, "escape", args, {}).ok() || rt.failed()) return {};
-  const Str& s = text.str();
   StrBuilder out = rt.Builder();
-  for (size_t pos = 0; pos < s.size();) {
-    const size_t at = std::min(s.text().find_first_of("&<>'\"", pos), s.size());
-    out.Append(s, pos, at);
-    if (at == s.size()) break;
-    const char c = s.text()[at];
-    out.Append(c == '&'    ? "&amp;"
-               : c == '<'  ? "&lt;"
-               : c == '>'  ? "&gt;"
-               : c == '\'' ? "&#39;"
-                           : "&#34;",
-               s.UserAt(at));
-    pos = at + 1;
-  }
+  AppendEscaped(&out, text.str());
+  out.SetMarkup(true);
   return rt.MakeString(std::move(out));
+}
+
+Value ForceEscape(Runtime& rt, const Value& value, const Args& args) {
+  const Value text = ToText(rt, value);
+  return rt.failed() ? Value() : Escape(rt, WithMarkup(rt, text, false), args);
+}
+
+Value Safe(Runtime& rt, const Value& value, const Args& args) {
+  const Value text = ToText(rt, value);
+  return Params(rt, "safe", args, {}).ok() && !rt.failed() ? WithMarkup(rt, text, true) : Value();
 }
 
 Value Indent(Runtime& rt, const Value& value, const Args& args) {
@@ -108,6 +106,7 @@ Value Indent(Runtime& rt, const Value& value, const Args& args) {
   if (rt.failed()) return {};
   const bool blank = p.GetBool(2, false);
   StrBuilder out = rt.Builder();
+  out.SetMarkup(value.str().markup());
   if (p.GetBool(1, false)) out.Append(indention.str());
   bool first = true;
   for (const auto& [begin, end] : LineRanges(text.str().text(), false)) {
@@ -238,7 +237,7 @@ constexpr Builtin kFilters[] = {
     {"escape", Escape},
     {"filesizeformat", Unsupported},
     {"float", FloatFilter},
-    {"forceescape", Escape},
+    {"forceescape", ForceEscape},
     {"format", Format},
     {"indent", Indent},
     {"int", IntFilter},
@@ -247,7 +246,7 @@ constexpr Builtin kFilters[] = {
     {"random", Unsupported},
     {"replace", Replace},
     {"round", RoundFilter},
-    {"safe", String},
+    {"safe", Safe},
     {"string", String},
     {"striptags", Unsupported},
     {"title", MapText<TitleText>},

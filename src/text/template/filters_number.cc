@@ -178,7 +178,8 @@ Value RoundFilter(Runtime& rt, const Value& value, const Args& args) {
   const double scale = std::pow(10.0, static_cast<double>(precision));
   const double scaled = ToReal(value) * scale;
   if (!std::isfinite(scaled)) return rt.Invalid("round: the number is not finite");
-  return Value::Real((how == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  // The reference rounds to an integer, which has no negative zero.
+  return Value::Real(((how == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0) / scale);
 }
 
 }  // namespace lathe::tmpl

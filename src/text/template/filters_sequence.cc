@@ -102,7 +102,9 @@ Value Join(Runtime& rt, const Value& value, const Args& args) {
   const Params p(rt, "join", args, {"d", "attribute"});
   std::vector<Value> items;
   if (!p.ok() || !Items(rt, value, &items)) return {};
-  const Value separator = p.Get(0) == nullptr ? rt.MakeString("") : ToText(rt, p[0]);
+  Value separator = p.Get(0) == nullptr ? rt.MakeString("") : ToText(rt, p[0]);
+  if (rt.failed()) return {};
+  separator = WithMarkup(rt, separator, false);
   const AttributeGetter get(rt, p.Get(1));
   for (Value& item : items) {
     if (rt.failed()) return {};

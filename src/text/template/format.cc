@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "text/template/methods.h"
 #include "text/template/ops.h"
 #include "text/template/text.h"
 #include "text/template/unicode.h"
@@ -178,6 +179,7 @@ class PercentFormatter {
     }
     if (next_ < positional_.size() && !mapping_ && !rt_.failed())
       return rt_.Invalid("not all arguments were used by the format string");
+    out_.SetMarkup(format_.markup());
     return rt_.failed() ? Value() : rt_.MakeString(std::move(out_));
   }
 
@@ -264,11 +266,11 @@ class PercentFormatter {
     Value v;
     if (!Next(&v)) return false;
     switch (spec.type) {
-      case 's': return FormatString(rt_, &out_, ToText(rt_, v), spec, '>');
+      case 's': return FormatString(rt_, &out_, Escaped(ToText(rt_, v)), spec, '>');
       case 'r': {
         StrBuilder repr = rt_.Builder();
         AppendRepr(rt_, &repr, v);
-        return FormatString(rt_, &out_, rt_.MakeString(std::move(repr)), spec, '>');
+        return FormatString(rt_, &out_, Escaped(rt_.MakeString(std::move(repr))), spec, '>');
       }
       case 'c':
         if (v.IsString() && v.str().chars() == 1) return FormatString(rt_, &out_, v, spec, '>');
@@ -294,6 +296,14 @@ class PercentFormatter {
         return FormatFloat(rt_, &out_, AsDouble(v), spec);
       default: return rt_.Invalid("'%%%c' is not a format this knows", spec.type), false;
     }
+  }
+
+  // What goes into markup is escaped.
+  Value Escaped(const Value& text) {
+    if (!format_.markup() || !text.IsString()) return text;
+    StrBuilder escaped = rt_.Builder();
+    AppendEscaped(&escaped, text.str());
+    return rt_.MakeString(std::move(escaped));
   }
 
   bool Integer(const Value& v, Spec spec) {
@@ -451,7 +461,13 @@ class BraceFormatter {
     const size_t spec_begin = std::min(at + 1, end);
     StrBuilder spec = rt_.Builder();
     if (!Run(rt_.Substring(format, spec_begin, end), &spec, levels - 1)) return false;
-    return FormatValue(rt_, out, value, spec.text());
+    if (!format.str().markup()) return FormatValue(rt_, out, value, spec.text());
+    StrBuilder plain = rt_.Builder();
+    if (!FormatValue(rt_, &plain, value, spec.text())) return false;
+    plain.SetMarkup(value.IsString() && value.str().markup());
+    const Value formatted = rt_.MakeString(std::move(plain));
+    if (formatted.IsString()) AppendEscaped(out, formatted.str());
+    return !rt_.failed();
   }
 
   bool ConvertValue(char conversion, Value* value) {
@@ -529,6 +545,7 @@ Value BraceFormat(Runtime& rt, const Value& format, const Args& args) {
   StrBuilder out = rt.Builder();
   constexpr int kSpecLevels = 2;  // a field's specification may hold fields itself
   if (!BraceFormatter(rt, args).Run(format, &out, kSpecLevels)) return {};
+  out.SetMarkup(format.str().markup());
   return rt.MakeString(std::move(out));
 }
 

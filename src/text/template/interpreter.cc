@@ -190,8 +190,7 @@ Interpreter::Flow Interpreter::ExecFilterBlock(const FilterBlockStmt& stmt) {
     if (rt_.failed() || flow != Flow::kNext) return flow;
     text = capture.Take();
   }
-  const Value filtered = EvalPostfix(*stmt.filter, &text, nullptr);
-  if (!rt_.failed()) AppendText(rt_, out_, filtered);
+  AppendBlockResult(EvalPostfix(*stmt.filter, &text, nullptr));
   return Flow::kNext;
 }
 
@@ -207,8 +206,16 @@ Interpreter::Flow Interpreter::ExecWith(const WithStmt& stmt) {
 void Interpreter::ExecCallBlock(const MacroStmt& stmt) {
   const Value caller = MakeMacro(stmt);
   if (rt_.failed()) return;
-  const Value result = EvalPostfix(static_cast<const PostfixExpr&>(*stmt.call), nullptr, &caller);
-  if (!rt_.failed()) AppendText(rt_, out_, result);
+  AppendBlockResult(EvalPostfix(static_cast<const PostfixExpr&>(*stmt.call), nullptr, &caller));
+}
+
+// The reference joins what blocks give as it is, so anything but a string is a fault.
+void Interpreter::AppendBlockResult(const Value& value) {
+  if (rt_.failed()) return;
+  if (value.IsString())
+    AppendText(rt_, out_, value);
+  else
+    rt_.Invalid("a block must give a string, found %s", TypeRepr(value).c_str());
 }
 
 void Interpreter::EnterScope(const Scope& scope) {

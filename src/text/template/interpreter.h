@@ -69,6 +69,7 @@ class Interpreter {
   Flow ExecFilterBlock(const FilterBlockStmt& stmt);
   Flow ExecWith(const WithStmt& stmt);
   void ExecCallBlock(const MacroStmt& stmt);
+  void AppendBlockResult(const Value& value);
   void EnterScope(const Scope& scope);
   bool Assign(const Target& target, const Value& value);
   bool CheckNamespaces(const Target& target);

@@ -71,7 +71,8 @@ Value Interpreter::EvalMath(const MathExpr& expr) {
     const Value right = Eval(*operand);
     if (rt_.failed()) return {};
     rt_.set_line(expr.line);
-    if (op == BinaryOp::kAdd && right.IsString() && (text.has_value() || value.IsString())) {
+    const auto plain = [](const Value& v) { return v.IsString() && !v.str().markup(); };
+    if (op == BinaryOp::kAdd && plain(right) && (text.has_value() || plain(value))) {
       if (!text.has_value()) {
         text.emplace(rt_.Builder());
         text->Append(value.str());

@@ -11,6 +11,11 @@ namespace lathe::tmpl {
 // The method of Python's str of this name; nullptr if there is none.
 const Builtin* FindStringMethod(std::string_view name);
 
+// Appends `s` with HTML's special characters escaped, unless it is markup already.
+void AppendEscaped(StrBuilder* out, const Str& s);
+// A copy of a string value that is (or is no longer) markup.
+Value WithMarkup(Runtime& rt, const Value& s, bool markup);
+
 // Text operations shared by methods and filters. `s` is a string value.
 Value StripText(Runtime& rt, const Value& s, const Value* chars, bool left, bool right);
 Value ReplaceText(Runtime& rt, const Value& s, const Value& from, const Value& to, int64_t count);

@@ -115,7 +115,7 @@ bool ResolveSlice(Runtime& rt, Int length, const Value& start, const Value& stop
 Value SliceString(Runtime& rt, const Value& object, const Bounds& b) {
   const Str& s = object.str();
   if (!rt.StepBytes(s.size())) return {};
-  if (b.count == 0) return rt.MakeString("");
+  if (b.count == 0) return rt.Substring(object, 0, 0);
   if (b.step == 1)
     return rt.Substring(object, s.ByteOffset(static_cast<size_t>(b.start)),
                         s.ByteOffset(static_cast<size_t>(b.stop)));
@@ -127,6 +127,7 @@ Value SliceString(Runtime& rt, const Value& object, const Bounds& b) {
   StrBuilder out = rt.Builder();
   for (Int i = 0, at = b.start; i < b.count; ++i, at += b.step)
     out.Append(s, offsets[static_cast<size_t>(at)], offsets[static_cast<size_t>(at) + 1]);
+  out.SetMarkup(s.markup());
   return rt.MakeString(std::move(out));
 }
 

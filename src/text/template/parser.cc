@@ -54,7 +54,7 @@ class Parser {
       }
     }
     if (!in_.failed() && ends.size() > 0)
-      in_.FailSyntax("the template ends where '%s' was expected", std::string(*ends.begin()).c_str());
+      in_.FailSyntax("the template ends where '%s' was expected", std::string(*(ends.end() - 1)).c_str());
   }
 
   bool AtEndTag(EndTags ends) const {
@@ -124,12 +124,12 @@ class Parser {
 
   StmtPtr ParseFor() {
     auto stmt = std::make_unique<ForStmt>(in_.Next().line);
-    stmt->target = in_.ParseTarget(false, "in");
+    stmt->target = in_.ParseTarget(false);
     RefuseLoop(stmt->target);
     if (!in_.failed() && !in_.SkipName("in"))
       in_.FailSyntax("expected 'in', found %s", Describe(in_.Current()).c_str());
     if (in_.failed()) return stmt;
-    stmt->iterable = in_.ParseTuple(false, "recursive");
+    stmt->iterable = in_.ParseTuple(false);
     if (!in_.failed() && in_.SkipName("if")) {
       stmt->test = in_.ParseExpression();
       stmt->test_target = stmt->target;
@@ -137,7 +137,7 @@ class Parser {
     if (!in_.failed() && in_.Current().IsName("recursive"))
       in_.Fail(StatusCode::kUnsupported, "recursive loops are not supported");
     ++loops_;
-    ParseBlock({"endfor", "else"}, &stmt->body);
+    ParseBlock({"else", "endfor"}, &stmt->body);
     --loops_;
     if (in_.failed()) return stmt;
     if (in_.Next().text == "else") {

@@ -120,6 +120,7 @@ Value Runtime::Substring(const Value& s, size_t begin, size_t end) {
   if (begin == 0 && end == s.str().size()) return s;
   StrBuilder builder = Builder();
   builder.Append(s.str(), begin, end);
+  builder.SetMarkup(s.str().markup());
   return MakeString(std::move(builder));
 }
 

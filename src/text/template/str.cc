@@ -102,6 +102,7 @@ void StrBuilder::Unify(size_t begin) {
 Str StrBuilder::Build(Budget* budget) && {
   const bool user = spans_.size() == 1 && spans_.front().user;
   Str out(std::move(text_), user, budget);
+  out.markup_ = markup_;
   if (spans_.size() > 1) {
     out.charge_ = Charge(budget, out.text_.size() + kStrOverhead + spans_.size() * sizeof(Span));
     out.spans_ = std::move(spans_);

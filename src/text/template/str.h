@@ -30,6 +30,8 @@ class Str {
   bool empty() const { return text_.empty(); }
   // Is any byte from the user?
   bool any_user() const { return user_ || !spans_.empty(); }
+  // Declared to be HTML ("|safe", "|escape"): joined with other text, the other text gets escaped.
+  bool markup() const { return markup_; }
 
   // Byte offset of code point number `index` (clamped to the end).
   size_t ByteOffset(size_t index) const;
@@ -59,6 +61,7 @@ class Str {
   std::string text_;
   std::vector<Span> spans_;  // empty when all of one origin, `user_`
   bool user_ = false;
+  bool markup_ = false;
   size_t chars_ = 0;
   Charge charge_;
 };
@@ -73,6 +76,9 @@ class StrBuilder {
   // Bytes [begin, end) of `s` with their origins.
   void Append(const Str& s, size_t begin, size_t end);
   void Fill(size_t count, std::string_view piece, bool user);
+
+  // The string will be markup.
+  void SetMarkup(bool markup) { markup_ = markup; }
 
   // Marks all bytes from `begin` on as the user's if any of them is.
   void Unify(size_t begin);
@@ -90,6 +96,7 @@ class StrBuilder {
 
   size_t max_bytes_;
   bool overflow_ = false;
+  bool markup_ = false;
   std::string text_;
   std::vector<Span> spans_;  // cover text_; neighbours differ
 };

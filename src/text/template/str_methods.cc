@@ -49,7 +49,7 @@ Value Partition(Runtime& rt, const Value& self, const Args& args, bool from_righ
   if (!sep.IsString() || sep.str().empty()) return rt.Invalid("partition() needs a separator");
   const std::string& text = self.str().text();
   const size_t at = from_right ? text.rfind(sep.str().text()) : text.find(sep.str().text());
-  const Value nothing = rt.MakeString("");
+  const Value nothing = rt.Substring(self, 0, 0);
   if (at == std::string::npos)
     return from_right ? rt.MakeTuple({nothing, nothing, self}) : rt.MakeTuple({self, nothing, nothing});
   const size_t end = at + sep.str().size();
@@ -202,6 +202,7 @@ Value MapWords(Runtime& rt, const Value& self, const Args& args, bool title) {
     out.Append(mapped, s.UserAt(begin));
     after_cased = IsUpper(c) || IsLower(c) || IsTitle(c);
   }
+  out.SetMarkup(s.markup());
   return rt.MakeString(std::move(out));
 }
 Value StrTitle(Runtime& rt, const Value& self, const Args& args) { return MapWords(rt, self, args, true); }

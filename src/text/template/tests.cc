@@ -33,7 +33,7 @@ bool IsCallable(const Value& v) {
   return v.Is(Kind::kFunction) || v.Is(Kind::kMacro) || v.Is(Kind::kJoiner) || v.Is(Kind::kLoop) ||
          v.IsUndefined();
 }
-bool IsEscaped(const Value&) { return false; }
+bool IsEscaped(const Value& v) { return v.IsString() && v.str().markup(); }
 
 bool StringTest(Runtime& rt, const Value& value, const char* method) {
   const Value text = ToText(rt, value);

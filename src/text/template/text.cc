@@ -73,6 +73,7 @@ class Writer {
   }
 
   void Quoted(const Str& s) {
+    if (s.markup()) Lit("Markup(");
     const std::string& text = s.text();
     const bool double_quotes = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
     const std::string_view quote = double_quotes ? "\"" : "'";
@@ -102,6 +103,7 @@ class Writer {
     }
     rt_.StepBytes(text.size());
     Lit(quote);
+    if (s.markup()) Lit(")");
   }
 
   void Sequence(std::string_view open, const std::vector<Value>& items, std::string_view close) {

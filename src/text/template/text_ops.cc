@@ -23,6 +23,7 @@ Value MapChars(Runtime& rt, const Value& value, Map map) {
     const char32_t c = DecodeUtf8(s.text(), &pos);
     AppendMapped(&out, s, begin, map(begin, c));
   }
+  out.SetMarkup(s.markup());
   return rt.MakeString(std::move(out));
 }
 
@@ -84,6 +85,31 @@ Value SplitAtSpaces(Runtime& rt, const Value& s, int64_t max_splits, bool from_r
 
 }  // namespace
 
+void AppendEscaped(StrBuilder* out, const Str& s) {
+  if (s.markup()) return out->Append(s);
+  for (size_t pos = 0; pos < s.size();) {
+    const size_t at = std::min(s.text().find_first_of("&<>'\"", pos), s.size());
+    out->Append(s, pos, at);
+    if (at == s.size()) break;
+    const char c = s.text()[at];
+    out->Append(c == '&'    ? "&amp;"
+                : c == '<'  ? "&lt;"
+                : c == '>'  ? "&gt;"
+                : c == '\'' ? "&#39;"
+                            : "&#34;",
+                s.UserAt(at));
+    pos = at + 1;
+  }
+}
+
+Value WithMarkup(Runtime& rt, const Value& s, bool markup) {
+  if (s.str().markup() == markup) return s;
+  StrBuilder out = rt.Builder();
+  out.Append(s.str());
+  out.SetMarkup(markup);
+  return rt.MakeString(std::move(out));
+}
+
 Value SplitText(Runtime& rt, const Value& s, const Value* separator, int64_t max_splits, bool from_right) {
   const std::string& text = s.str().text();
   if (!rt.StepBytes(text.size())) return {};
@@ -144,10 +170,17 @@ Value ReplaceText(Runtime& rt, const Value& s, const Value& from, const Value& t
   const std::string& old = from.str().text();
   if (!rt.StepBytes(text.size())) return {};
   StrBuilder out = rt.Builder();
+  out.SetMarkup(str.markup());
+  const auto append_new = [&] {
+    if (str.markup())
+      AppendEscaped(&out, to.str());
+    else
+      out.Append(to.str());
+  };
   size_t pos = 0;
   for (int64_t done = 0; (count < 0 || done < count) && !out.overflow(); ++done) {
     if (old.empty()) {  // before every character and at the end
-      out.Append(to.str());
+      append_new();
       if (pos >= text.size()) return rt.MakeString(std::move(out));
       size_t next = pos;
       DecodeUtf8(text, &next);
@@ -158,7 +191,7 @@ Value ReplaceText(Runtime& rt, const Value& s, const Value& from, const Value& t
     const size_t at = text.find(old, pos);
     if (at == std::string::npos) break;
     out.Append(str, pos, at);
-    out.Append(to.str());
+    append_new();
     pos = at + old.size();
   }
   out.Append(str, pos, text.size());
@@ -187,6 +220,7 @@ Value CenterText(Runtime& rt, const Value& s, int64_t width, std::string_view fi
     return rt.Room(SIZE_MAX), Value();
   const int64_t left = align == '<' ? 0 : align == '>' ? missing : missing / 2 + (missing & width & 1);
   StrBuilder out = rt.Builder();
+  out.SetMarkup(s.str().markup());
   out.Fill(static_cast<size_t>(left), fill, false);
   out.Append(s.str());
   out.Fill(static_cast<size_t>(missing - left), fill, false);
@@ -216,12 +250,17 @@ std::vector<std::pair<size_t, size_t>> LineRanges(std::string_view text, bool ke
 
 Value JoinStrings(Runtime& rt, const Value& separator, const std::vector<Value>& items) {
   StrBuilder out = rt.Builder();
+  const bool markup = separator.str().markup();
+  out.SetMarkup(markup);
   for (size_t i = 0; i < items.size(); ++i) {
     if (!rt.Step()) return {};
     if (!items[i].IsString())
       return rt.Invalid("join() needs strings, found %s at position %zu", TypeRepr(items[i]).c_str(), i);
     if (i > 0) out.Append(separator.str());
-    out.Append(items[i].str());
+    if (markup)
+      AppendEscaped(&out, items[i].str());
+    else
+      out.Append(items[i].str());
   }
   return rt.MakeString(std::move(out));
 }
