@@ -137,7 +137,8 @@ double TimeFlops(Team& team, float (*fn)(int64_t), double flops, double millisec
 
 }  // namespace
 
-double MeasureReadBandwidth(Team& team, size_t bytes, int runs) {
+double MeasureReadBandwidth(Team& team, size_t bytes, int runs, double budget_ms) {
+  const double deadline = NowSeconds() + budget_ms * 1e-3;
   const size_t threads = static_cast<size_t>(team.size());
   const size_t per_thread = std::max(bytes / threads / kChunk, size_t{1}) * kChunk;
   const size_t total = per_thread * threads;
@@ -152,7 +153,7 @@ double MeasureReadBandwidth(Team& team, size_t bytes, int runs) {
   const ReadFn read = PickReader();
   std::atomic<uint64_t> sink{0};
   double best = 0;
-  for (int run = 0; run < runs; ++run) {
+  for (int run = 0; run == 0 || (run < runs && NowSeconds() < deadline); ++run) {
     const double start = NowSeconds();
     team.Run([&](int index) {
       sink.fetch_xor(read(part(index), per_thread / kChunk), std::memory_order_relaxed);

@@ -9,9 +9,10 @@
 namespace lathe {
 
 // GB/s (1e9 bytes) with which all threads together read `bytes` of memory (split evenly, streamed with the
-// widest loads): the best of `runs` passes. Choose bytes well over the last-level cache; the memory is
-// allocated, touched and freed here. Takes about (runs + 1) * bytes / bandwidth.
-double MeasureReadBandwidth(Team& team, size_t bytes, int runs = 5);
+// widest loads): the best of `runs` passes, or of as many as `budget_ms` allows, at least one. Choose bytes
+// well over the last-level cache; the memory is allocated, touched and freed here, which takes as long as a
+// few passes.
+double MeasureReadBandwidth(Team& team, size_t bytes, int runs = 5, double budget_ms = 1e9);
 
 struct PeakFlops {
   double f32_fma = 0;   // GFLOP/s of the whole team, registers only

@@ -41,11 +41,13 @@ struct TunedGemm {
 // Upper ends of the M ranges that get a choice of their own: 1, 2, 4, 8, 16, 32, 64, 512. The last is open.
 std::span<const int> TuneBuckets();
 
-// Chooses a tactic of (isa, class) for every bucket of `shape`. Candidates are pruned analytically, then run
-// in turn (minimum of a few runs) over weight copies that rotate through more memory than the caches hold, up
-// to `budget_ms` in all; what is left unmeasured takes the default. Not reentrant.
+// Chooses a tactic of (isa, class) for every bucket of `shape`. Candidates run in turn (minimum of a few
+// runs), those far behind leave after the first round, over weight copies that rotate through more memory
+// than the private caches hold. Wide shapes are measured on a slice of their columns; `us` is scaled back.
+// Stops at `budget_ms` in all; what is left unmeasured, and buckets above max_m (logits are wanted for few
+// rows), take the default. Not reentrant.
 std::vector<TunedGemm> TuneGemm(Isa isa, NumericClass numeric, const GemmShape& shape, Workers& workers,
-                                const MachineRoofs& roofs, double budget_ms);
+                                const MachineRoofs& roofs, double budget_ms, int max_m = 512);
 
 // Every tactic of (isa, class) that accepts m, timed in turns over `runs` rounds (0: as many as 0.4 s hold),
 // for benches. The rates are those of the minimum.
