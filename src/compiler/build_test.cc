@@ -169,6 +169,7 @@ TEST(Build, ReportsAndInspects) {
   ASSERT_TRUE(identity.ok() && memory.ok() && tuning.ok());
   EXPECT_THAT(*identity, HasSubstr("qwen3"));
   EXPECT_THAT(*memory, HasSubstr("KV cache"));
+  EXPECT_THAT(*memory, HasSubstr("fuse_norm_residual"));
   EXPECT_THAT(*tuning, HasSubstr("gate_up"));
 }
 
@@ -193,6 +194,8 @@ TEST(Build, RefusesWithOneSentenceAndLeavesNothing) {
        StatusCode::kInvalidArgument, "'fuse_qkv' cannot be switched off"},
       {"tp", [](BuildOptions* o) { o->tp = 7; }, StatusCode::kInvalidArgument, "tp 7"},
       {"pp", [](BuildOptions* o) { o->pp = 99; }, StatusCode::kInvalidArgument, "pp 99"},
+      {"a directory", [](BuildOptions* o) { o->output = "/tmp"; }, StatusCode::kInvalidArgument,
+       "is a directory"},
       {"folder", [](BuildOptions* o) { o->output += "/no/such/a.lathe"; }, StatusCode::kNotFound,
        "No such file"},
   };

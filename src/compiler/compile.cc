@@ -1,6 +1,7 @@
 #include "compiler/compile.h"
 
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -85,8 +86,7 @@ class Builder {
 
   // Everything that can be wrong with the request or the model, before time is spent.
   Status Read() {
-    if (options_.output.empty())
-      return {StatusCode::kInvalidArgument, "no output file was named; use -o FILE.lathe"};
+    LATHE_RETURN_IF_ERROR(CheckOutput());
     if (options_.dtype && *options_.dtype != DType::kBf16 && *options_.dtype != DType::kF32)
       return Error(StatusCode::kInvalidArgument, "dtype %s: an engine is bf16 or f32",
                    std::string(ToString(*options_.dtype)).c_str());
@@ -102,6 +102,24 @@ class Builder {
     LATHE_RETURN_IF_ERROR(CheckSharding(source_->spec(), options_.tp, options_.pp));
     LATHE_ASSIGN_OR_RETURN(lowered_, Lower(source_->spec()));
     return ReadText();
+  }
+
+  std::string OutputFolder() const {
+    const std::string parent = std::filesystem::path(options_.output).parent_path().string();
+    return parent.empty() ? "." : parent;
+  }
+
+  Status CheckOutput() const {
+    if (options_.output.empty())
+      return {StatusCode::kInvalidArgument, "no output file was named; use -o FILE.lathe"};
+    if (DirExists(options_.output))
+      return Error(StatusCode::kInvalidArgument,
+                   "the output '%s' is a directory; name a file, as in -o %s/model.lathe",
+                   options_.output.c_str(), options_.output.c_str());
+    if (::access(OutputFolder().c_str(), W_OK | X_OK) != 0)
+      return Error(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kIo,
+                   "cannot write to directory '%s': %s", OutputFolder().c_str(), std::strerror(errno));
+    return Status::Ok();
   }
 
   Status ReadText() {
@@ -261,12 +279,11 @@ class Builder {
   }
 
   Status CheckDisk() const {
-    const std::filesystem::path parent = std::filesystem::path(options_.output).parent_path();
     struct statvfs fs {};
-    const std::string where = parent.empty() ? "." : parent.string();
+    const std::string where = OutputFolder();
     if (::statvfs(where.c_str(), &fs) != 0)
-      return Error(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kIo,
-                   "cannot write to directory '%s': %s", where.c_str(), std::strerror(errno));
+      return Error(StatusCode::kIo, "cannot look at the disk of '%s': %s", where.c_str(),
+                   std::strerror(errno));
     const uint64_t free_bytes = uint64_t{fs.f_bavail} * fs.f_frsize;
     if (free_bytes < blob_bytes_ + kSpareDiskBytes)
       return Error(

@@ -62,6 +62,21 @@ uint64_t BufferBytes(const Plan& plan, bool logit_rows) {
   return static_cast<uint64_t>(sum);
 }
 
+// What the passes did to the first rank's graph; "" for an engine that does not say.
+std::string PassTable(const Json& build) {
+  if (!build.is_object() || !build.contains("passes") || !build["passes"].is_array()) return "";
+  std::vector<Row> rows;
+  for (const Json& pass : build["passes"]) {
+    const auto name = JsonString(pass, "name", "build");
+    const auto before = JsonInt(pass, "ops_before", "build"), after = JsonInt(pass, "ops_after", "build");
+    const auto seconds = JsonNumber(pass, "seconds", "build");
+    if (!name.ok() || !before.ok() || !after.ok() || !seconds.ok()) return "";
+    rows.push_back({"  " + *name, std::to_string(*before), "->", std::to_string(*after) + " ops",
+                    StrFormat("%.2f ms", *seconds * 1e3)});
+  }
+  return "passes, in order\n" + FormatTable(rows, {false, true, false, true, true});
+}
+
 std::string RankName(const Plan& plan) { return StrFormat("tp%d.pp%d", plan.tp_rank, plan.pp_rank); }
 
 std::string MatmulName(const Plan& plan, size_t tactic) {
@@ -138,7 +153,7 @@ Expected<std::string> MemoryTable(const EngineReader& engine) {
                       Bytes(static_cast<uint64_t>(buffer.bytes_per_row)), buffer.name});
     out += FormatTable(rows, {false, true, false});
   }
-  return out;
+  return out + PassTable(engine.build_info());
 }
 
 Expected<std::string> TuningTable(const EngineReader& engine) {

@@ -15,7 +15,8 @@ Expected<Json> DescribeEngine(const EngineReader& engine);
 
 // Tables ending in a newline.
 Expected<std::string> IdentityTable(const EngineReader& engine);  // model, machine, file
-Expected<std::string> MemoryTable(const EngineReader& engine);    // weights, buffers per row, KV per token
+Expected<std::string> MemoryTable(
+    const EngineReader& engine);  // weights, buffers per row, KV per token; passes
 Expected<std::string> TuningTable(
     const EngineReader& engine);  // kernel per matmul and token count, us, % of roof
 
