@@ -1,6 +1,7 @@
 #!/bin/sh
-# The demonstration of `make demo`: compiles models/tales-16m for this machine, looks at the engine, streams a
-# story from it, and says what to type next. LATHE is the program to use.
+# The demonstration of `make demo`: looks at the machine, compiles models/tales-16m for it, looks at the engine,
+# streams a story from it, and says what to type next. LATHE is the program to use. `machine` measures the
+# bandwidth that the last line of the run compares with.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -27,6 +28,7 @@ if [ ! -x "$lathe" ]; then
 fi
 mkdir -p "$(dirname "$engine")"
 
+show machine
 show build "$model" -o "$engine"
 show inspect "$engine"
 show run "$engine" "Once upon a time there was a" --max-tokens 200 --temperature 0.7 --top-p 0.95 --seed 3 --stats

@@ -85,8 +85,10 @@ Expected<int> Run(const Options& options) {
     Progress progress(STDERR_FILENO);
     const int total = options.warmup + options.iterations;
     for (int i = 0; i < total; ++i) {
-      progress.Update(i < options.warmup ? "warming up" : "measuring", static_cast<uint64_t>(i),
-                      static_cast<uint64_t>(total), Unit::kItems);
+      const bool warming = i < options.warmup;
+      progress.Update(warming ? "warming up" : "measuring",
+                      static_cast<uint64_t>(warming ? i : i - options.warmup),
+                      static_cast<uint64_t>(warming ? options.warmup : options.iterations), Unit::kItems);
       std::vector<BenchRequest> batch(static_cast<size_t>(options.batch));
       for (BenchRequest& request : batch) {
         request = {RandomIds(rng, options.input_len, model.vocab), options.output_len};

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "build_progress.h"
 #include "compiler/cache.h"
@@ -76,7 +77,13 @@ Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options) {
   LATHE_RETURN_IF_ERROR(CheckEngineOptions(options.engine));
   LATHE_ASSIGN_OR_RETURN(const std::string path, Resolve(options));
   TraceStage("engine file found");
-  return Engine::Load(path, options.engine);
+  auto engine = Engine::Load(path, options.engine);
+  if (engine.status().code() != StatusCode::kMismatch || !DirExists(options.path)) return engine;
+  // Left by another build of this version, with other kernels: it is ours to replace.
+  std::fprintf(stderr, "lathe: building the cached engine again: %s\n", engine.status().message().c_str());
+  if (unlink(path.c_str()) != 0) return engine;
+  LATHE_ASSIGN_OR_RETURN(const std::string again, Resolve(options));
+  return Engine::Load(again, options.engine);
 }
 
 }  // namespace lathe::cli
