@@ -1,5 +1,7 @@
 #include "text/chars_map.h"
 
+#include <algorithm>
+
 #include "text/utf8.h"
 
 namespace lathe::text {
@@ -39,26 +41,44 @@ Expected<CharsMap> CharsMap::Parse(std::string_view blob) {
   return map;
 }
 
-size_t CharsMap::LongestMatch(std::string_view text, size_t pos, std::string_view* replacement) const {
-  size_t best = 0;
+template <typename Found>
+void CharsMap::ForEachKey(std::string_view text, size_t pos, const Found& found) const {
   uint32_t node = Offset(units_[0]);
   for (size_t i = pos; i < text.size(); ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
     node ^= byte;
-    if (node >= units_.size() || Label(units_[node]) != byte) break;
+    if (node >= units_.size() || Label(units_[node]) != byte) return;
     const bool leaf = HasLeaf(units_[node]);
     node ^= Offset(units_[node]);
     if (!leaf) continue;
-    if (node >= units_.size()) break;
+    if (node >= units_.size()) return;
     const size_t at = Value(units_[node]);
     // A replacement begins on a code point, and a key ends on one.
-    if (at >= replacements_.size() || IsUtf8Continuation(replacements_[at])) break;
+    if (at >= replacements_.size() || IsUtf8Continuation(replacements_[at])) return;
     if (i + 1 < text.size() && IsUtf8Continuation(text[i + 1])) continue;
-    best = i + 1 - pos;
     const size_t end = std::min(replacements_.find('\0', at), replacements_.size());
-    *replacement = std::string_view(replacements_).substr(at, end - at);
+    if (!found(i + 1 - pos, std::string_view(replacements_).substr(at, end - at))) return;
   }
+}
+
+size_t CharsMap::LongestMatch(std::string_view text, size_t pos, std::string_view* replacement) const {
+  size_t best = 0;
+  ForEachKey(text, pos, [&](size_t length, std::string_view by) {
+    best = length;
+    *replacement = by;
+    return true;
+  });
   return best;
+}
+
+bool CharsMap::ShortestMatch(std::string_view text, std::string_view* replacement) const {
+  bool any = false;
+  ForEachKey(text, 0, [&](size_t, std::string_view by) {
+    any = true;
+    *replacement = by;
+    return false;
+  });
+  return any;
 }
 
 }  // namespace lathe::text

@@ -22,7 +22,14 @@ class CharsMap {
   // The longest key of the map at `pos`: its length (0: none) and what stands for it.
   size_t LongestMatch(std::string_view text, size_t pos, std::string_view* replacement) const;
 
+  // What stands for the shortest key that `text` starts with; false when there is none.
+  bool ShortestMatch(std::string_view text, std::string_view* replacement) const;
+
  private:
+  // Calls found(length, replacement) for each key at `pos`, shortest first, until it returns false.
+  template <typename Found>
+  void ForEachKey(std::string_view text, size_t pos, const Found& found) const;
+
   std::vector<uint32_t> units_;
   std::string replacements_;
 };

@@ -23,18 +23,25 @@ std::string ReplaceAll(std::string_view text, const Regex& regex, std::string_vi
   return out;
 }
 
+// As the Hugging Face implementation has it, which differs from SentencePiece's own: a short grapheme cluster
+// is replaced whole by what stands for the shortest key it starts with, anything else character by character.
 std::string MapCharacters(std::string_view text, const CharsMap& map) {
+  constexpr size_t kLongestWhole = 5;
   std::string out;
   out.reserve(text.size());
   for (size_t pos = 0; pos < text.size();) {
-    std::string_view replacement;
-    size_t length = map.LongestMatch(text, pos, &replacement);
-    if (length == 0) {
-      length = Utf8Length(text[pos]);
-      replacement = text.substr(pos, length);
+    const size_t end = GraphemeEnd(text, pos);
+    std::string_view by;
+    if (end - pos <= kLongestWhole && map.ShortestMatch(text.substr(pos, end - pos), &by)) {
+      out += by;
+      pos = end;
+      continue;
     }
-    out += replacement;
-    pos += length;
+    while (pos < end) {
+      const std::string_view c = text.substr(pos, Utf8Length(text[pos]));
+      out += map.ShortestMatch(c, &by) ? by : c;
+      pos += c.size();
+    }
   }
   return out;
 }

@@ -131,6 +131,17 @@ std::string StripAccents(std::string_view text) {
   return out;
 }
 
+size_t GraphemeEnd(std::string_view text, size_t pos) {
+  Utf8Step step = NextUtf8(text, pos);
+  int32_t state = 0;
+  for (pos += step.length; pos < text.size(); pos += step.length) {
+    const auto previous = static_cast<int32_t>(step.code_point);
+    step = NextUtf8(text, pos);
+    if (utf8proc_grapheme_break_stateful(previous, static_cast<int32_t>(step.code_point), &state)) break;
+  }
+  return pos;
+}
+
 std::string_view StripWhitespace(std::string_view text, bool left, bool right) {
   while (left && !text.empty()) {
     const Utf8Step step = NextUtf8(text, 0);

@@ -24,6 +24,9 @@ std::string Lowercase(std::string_view text);
 // Without code points of category Mn.
 std::string StripAccents(std::string_view text);
 
+// End of the grapheme cluster that starts at `pos` (UAX #29, extended).
+size_t GraphemeEnd(std::string_view text, size_t pos);
+
 // White_Space taken off the ends.
 std::string_view StripWhitespace(std::string_view text, bool left, bool right);
 

@@ -18,6 +18,9 @@ Expected<Unigram> Unigram::Create(const TokenizerSpec& spec, const Vocab& vocab)
   Unigram model;
   model.spec_ = &spec;
   model.vocab_ = &vocab;
+  model.single_precision_ =
+      std::any_of(spec.normalizer.begin(), spec.normalizer.end(),
+                  [](const PipelineOp& op) { return op.type == OpType::kSentencePiece; });
   double min_score = std::numeric_limits<double>::infinity();
   model.max_score_ = kUnreached;
   for (int32_t id = 0; id < vocab.size(); ++id) {
@@ -44,8 +47,10 @@ void Unigram::Encode(std::string_view text, std::vector<int32_t>* ids) const {
   std::vector<int32_t> best(n + 1, -1);  // its id, -1 unknown
   score[0] = 0;
   const auto offer = [&](size_t from, size_t to, double gain, int32_t id) {
-    if (score[from] + gain > score[to]) {
-      score[to] = score[from] + gain;
+    const double sum = score[from] + gain;
+    const double candidate = single_precision_ ? static_cast<float>(sum) : sum;
+    if (candidate > score[to]) {
+      score[to] = candidate;
       starts[to] = from;
       best[to] = id;
     }

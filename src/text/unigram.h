@@ -31,6 +31,8 @@ class Unigram {
   Trie trie_;
   double unknown_score_ = 0;
   double max_score_ = 0;
+  // Path scores are kept in single precision, as SentencePiece keeps them: it decides between equals.
+  bool single_precision_ = false;
 };
 
 }  // namespace lathe::text

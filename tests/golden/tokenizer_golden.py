@@ -19,6 +19,7 @@ import unicodedata
 
 import sentencepiece
 import tiktoken
+from sentencepiece import sentencepiece_model_pb2
 from tiktoken.load import load_tiktoken_bpe
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -64,6 +65,10 @@ PIECES = [
     "\u00e9", "e\u0301", "\u00fc", "\u00df", "\u0416", "\u043c\u0438\u0440", "\u4e2d\u6587", "\u306e", "\uac00", "\u0639", "\u05d0", "\u0915\u094d", "\u0e01\u0e33", "\U0001f600", "\U0001f468\u200d\U0001f469", "\ufe0f", "\u200d",
     "\u2581", "\u0120", "<s>", "</s>", "<|eot_id|>", "<0x0A>", "_", "\\n", "==", "\u20ac", "\u00bd", "\ufb01", "\uff21", "\x00", "\x1f", "\u200b", "\ud7a3", "\U0010ffff",
 ]
+
+
+# A character map for SentencePiece: code points in hexadecimal to what they become.
+RULES = "FB01\t66 69\nFF21\t41\n41 308\tC4\n2026\t2E 2E 2E\n200B\t\nA0\t20\n"
 
 
 def make_strings(tales):
@@ -287,13 +292,28 @@ def synthetic(tales):
         t.decoder = D.Sequence([D.ByteFallback(), D.Metaspace(), D.Fuse()])
         return t
 
-    return out + [("unigram", unigram), ("unigram_bytes", unigram_bytes)]
+    def unigram_charsmap():
+        sink = io.BytesIO()
+        rules = OUT / "rules.tsv"
+        rules.write_text(RULES)
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(tales.read_text().split("\n")[:1500]), model_writer=sink, normalization_rule_tsv=str(rules),
+                                                 model_type="unigram", vocab_size=300, minloglevel=2, num_threads=1)
+        rules.unlink()
+        proto = sentencepiece_model_pb2.ModelProto()
+        proto.ParseFromString(sink.getvalue())
+        t = Tokenizer(models.Unigram([(p.piece, p.score) for p in proto.pieces], unk_id=0))
+        t.normalizer = N.Sequence([N.Precompiled(proto.normalizer_spec.precompiled_charsmap), N.Replace(Regex(" {2,}"), " ")])
+        t.pre_tokenizer = P.Metaspace()
+        t.decoder = D.Metaspace()
+        return t
+
+    return out + [("unigram", unigram), ("unigram_bytes", unigram_bytes), ("unigram_charsmap", unigram_charsmap)]
 
 
 def synthetic_sp(tales):
     """(name, model bytes)"""
     rules = OUT / "rules.tsv"
-    rules.write_text("FB01\t66 69\nFF21\t41\n41 308\tC4\n2026\t2E 2E 2E\n200B\t\nA0\t20\n")
+    rules.write_text(RULES)
     for name, options in [
         ("sp_unigram", dict(model_type="unigram", vocab_size=300, byte_fallback=False)),
         ("sp_unigram_bytes", dict(model_type="unigram", vocab_size=600, byte_fallback=True, user_defined_symbols=["story", "<ADD_L>"], remove_extra_whitespaces=False)),
