@@ -1,7 +1,10 @@
 // Synthetic checkpoints: the same bits as the reference generator, and directories that open.
 #include "model/synth.h"
 
+#include <sys/resource.h>
+
 #include <cmath>
+#include <csignal>
 
 #include "formats/checkpoint.h"
 #include "model/model_hash.h"
@@ -136,6 +139,25 @@ TEST(Synth, FailuresLeaveNothing) {
   EXPECT_THAT(WriteSyntheticCheckpoint(dir + "/c.json", dir, {}).message(),
               HasSubstr("not an empty directory"));
   EXPECT_EQ(WriteSyntheticCheckpoint(dir + "/no.json", dir + "/m", {}).code(), StatusCode::kNotFound);
+  std::vector<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) left.push_back(entry.path().filename());
+  EXPECT_THAT(left, ::testing::ElementsAre("c.json"));
+}
+
+// A full disk, by way of the limit on a file's size.
+TEST(Synth, AFullDiskLeavesNothing) {
+  const std::string dir = ScratchDir("synth_full");
+  ASSERT_TRUE(WriteFileAtomic(dir + "/c.json", DumpJson(SmallConfig())).ok());
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small = {.rlim_cur = 64 << 10, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Status status = WriteSyntheticCheckpoint(dir + "/c.json", dir + "/m", {});
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(status.code(), StatusCode::kIo) << status.message();
+  EXPECT_THAT(status.message(), HasSubstr("free some space"));
   std::vector<std::string> left;
   for (const auto& entry : std::filesystem::directory_iterator(dir)) left.push_back(entry.path().filename());
   EXPECT_THAT(left, ::testing::ElementsAre("c.json"));

@@ -148,6 +148,29 @@ TEST_F(BindTest, LongListsAreShortened) {
   EXPECT_THAT(Bind().status().message(), HasSubstr(" and 36 more; "));
 }
 
+TEST_F(BindTest, DamagedWeightsAreRefusedWithTheFilesName) {
+  Write(false, [](auto&) {});
+  const std::string path = dir_ + "/model.safetensors";
+  const std::string whole = *ReadFile(path);
+  for (size_t size = 0; size < whole.size(); size += 1 + whole.size() / 60) {
+    ASSERT_TRUE(WriteFileAtomic(path, whole.substr(0, size)).ok());
+    const Status status = WeightSource::Open(dir_).status();
+    EXPECT_EQ(status.code(), StatusCode::kCorrupt) << size;
+    EXPECT_THAT(status.message(), HasSubstr(path)) << size;
+  }
+  const size_t header = static_cast<size_t>(checkpoint_->tensors()[0].offset);
+  int refused = 0;
+  for (size_t i = 0; i < 300; ++i) {
+    std::string bytes = whole;
+    bytes[i * 97 % header] ^= static_cast<char>(1 << (i % 8));
+    ASSERT_TRUE(WriteFileAtomic(path, bytes).ok());
+    const Status status = WeightSource::Open(dir_).status();
+    refused += !status.ok();
+    EXPECT_EQ(status.ok(), status.message().empty());
+  }
+  EXPECT_GT(refused, 280);  // the rest hit padding or the free-form metadata
+}
+
 TEST(TensorTable, NamesAndSplitsOfEverything) {
   Json config = SmallConfig();
   config["attention_bias"] = true;
