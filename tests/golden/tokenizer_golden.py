@@ -305,6 +305,7 @@ def synthetic(tales):
         t.normalizer = N.Sequence([N.Precompiled(proto.normalizer_spec.precompiled_charsmap), N.Replace(Regex(" {2,}"), " ")])
         t.pre_tokenizer = P.Metaspace()
         t.decoder = D.Metaspace()
+        t.add_special_tokens(["<unk>", "<s>", "</s>"])
         return t
 
     return out + [("unigram", unigram), ("unigram_bytes", unigram_bytes), ("unigram_charsmap", unigram_charsmap)]
