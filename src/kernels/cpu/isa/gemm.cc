@@ -9,36 +9,54 @@ constexpr int kMaxRows = 256;             // rows of a task
 constexpr size_t kSumBytes = 256u << 10;  // scratch for partial sums; widened weights and packed rows follow
 constexpr int kWholeK = 1 << 20;
 
-// The tasks of one call. Units are panels, or gate+up pairs of panels.
-struct Grid {
-  int unit_panels = 1, n_units = 0;
-  int group = 1, n_groups = 0;  // units of a task
-  int parts = 1;                // column parts a unit is cut into (group is 1 then)
-  int rows = 0, n_row_blocks = 0;
-  int n_tasks = 0;
-};
+// The tasks of one call. Units are panels, or gate+up pairs of panels. A task is a run of neighbouring units
+// and a block of rows; runs get shorter towards the end, so that threads stream long stretches and still end
+// together.
+class Grid {
+ public:
+  // nr: vectors of columns that a tile needs; packed: rows are packed (panels of a task share them).
+  Grid(const GemmParams& p, int count, int nr, bool packed) : count_(count) {
+    unit_panels_ = p.silu_mul ? 2 : 1;
+    n_units_ = CeilDiv(p.silu_mul ? p.N / 2 : p.N, kPanelN);
+    int blocks = CeilDiv(p.M, kMaxRows);
+    // Few panels: shorter row blocks first (they cost only a second pass over cached weights).
+    const int enough = count > 1 ? 4 * count : 1;
+    while (blocks * n_units_ < enough && CeilDiv(p.M, blocks + 1) >= 64) ++blocks;
+    rows_ = CeilDiv(p.M, blocks);
+    n_left_ = n_units_ * CeilDiv(p.M, rows_);
+    const int fit = static_cast<int>(kSumBytes / (sizeof(float) * kPanelN)) / (rows_ * unit_panels_);
+    max_run_ = MaxInt(1, MinInt(fit, packed ? 8 : 32));
+    const int max_parts = kPanelN / (nr * kLanes);
+    while (n_left_ * parts_ < 2 * count && parts_ * 2 <= max_parts) parts_ *= 2;
+    NextRun();
+  }
+  int unit_panels() const { return unit_panels_; }
+  int parts() const { return parts_; }
+  int rows() const { return rows_; }
+  int block() const { return block_; }
+  int unit() const { return unit_; }
+  int units() const { return units_; }
+  // Moves to the run of task number `task` (never below the one before); false when there is none.
+  bool Seek(int task) {
+    for (; run_ < task / parts_; ++run_) {
+      n_left_ -= units_;
+      unit_ += units_;
+      if (unit_ == n_units_) {
+        unit_ = 0;
+        ++block_;
+      }
+      NextRun();
+    }
+    return n_left_ > 0;
+  }
 
-Grid MakeGrid(const GemmParams& p, int count, int nr, bool grouped) {
-  Grid g;
-  g.unit_panels = p.silu_mul ? 2 : 1;
-  g.n_units = CeilDiv(p.silu_mul ? p.N / 2 : p.N, kPanelN);
-  const int enough = count > 1 ? 4 * count : 1;
-  g.n_row_blocks = CeilDiv(p.M, kMaxRows);
-  // Few panels: shorter row blocks first (they cost only a second pass over cached weights).
-  while (g.n_row_blocks * g.n_units < enough && CeilDiv(p.M, g.n_row_blocks + 1) >= 64) ++g.n_row_blocks;
-  g.rows = CeilDiv(p.M, g.n_row_blocks);
-  g.n_row_blocks = CeilDiv(p.M, g.rows);
-  // Panels of a task share its packed rows.
-  const int fit =
-      static_cast<int>(kSumBytes / (sizeof(float) * kPanelN) / static_cast<size_t>(g.rows * g.unit_panels));
-  if (grouped) g.group = MaxInt(1, MinInt(MinInt(fit, 8), g.n_units * g.n_row_blocks / enough));
-  g.n_groups = CeilDiv(g.n_units, g.group);
-  const int max_parts = kPanelN / (nr * kLanes);
-  while (g.group == 1 && g.n_groups * g.n_row_blocks * g.parts < 2 * count && g.parts * 2 <= max_parts)
-    g.parts *= 2;
-  g.n_tasks = g.n_groups * g.n_row_blocks * g.parts;
-  return g;
-}
+ private:
+  void NextRun() { units_ = MaxInt(1, MinInt(MinInt(max_run_, n_units_ - unit_), n_left_ / (2 * count_))); }
+  int count_, unit_panels_ = 1, n_units_ = 0, rows_ = 0, max_run_ = 1;
+  int parts_ = 1;  // column parts every unit is cut into where there are fewer units than threads could use
+  // The current run: units_ from unit_ on, in row block block_; n_left_ units from there to the end.
+  int run_ = 0, block_ = 0, unit_ = 0, units_ = 1, n_left_ = 0;
+};
 
 // Columns c0 .. c1-1 of a run of bf16 panel rows as f32, in strips of `width` columns: out[strip][k][width].
 [[maybe_unused]] void WidenRun(const uint16_t* w, int k, int c0, int c1, int width, float* out) {
@@ -212,29 +230,26 @@ struct Tactic {
   }
 
   static void Run(const GemmParams& p, const Worker& worker) {
-    const Grid g = MakeGrid(p, worker.count, kNr, kPack);
+    Grid grid(p, worker.count, kNr, kPack);
     char* scratch = reinterpret_cast<char*>(worker.scratch.data());
     Task t;
     t.sums = reinterpret_cast<float*>(scratch);
     t.widened = reinterpret_cast<float*>(scratch + kSumBytes);
     t.packed = reinterpret_cast<X*>(scratch + kSumBytes + (kPack ? sizeof(float) * kKc * kPanelN : 0));
-    for (int task; (task = worker.Next(g.n_tasks)) >= 0;) {
-      const int part = task % g.parts, group = task / g.parts % g.n_groups,
-                block = task / g.parts / g.n_groups;
-      const int unit0 = group * g.group, units = MinInt(g.group, g.n_units - unit0);
-      t.row0 = block * g.rows;
-      t.rows = MinInt(g.rows, p.M - t.row0);
-      t.c0 = part * (kPanelN / g.parts);
-      t.c1 = t.c0 + kPanelN / g.parts;
-      t.panel0 = unit0 * g.unit_panels;
-      t.panels = units * g.unit_panels;
+    for (int task; grid.Seek(task = worker.Next(INT32_MAX));) {
+      t.row0 = grid.block() * grid.rows();
+      t.rows = MinInt(grid.rows(), p.M - t.row0);
+      t.c0 = task % grid.parts() * (kPanelN / grid.parts());
+      t.c1 = t.c0 + kPanelN / grid.parts();
+      t.panel0 = grid.unit() * grid.unit_panels();
+      t.panels = grid.units() * grid.unit_panels();
       RunTask(p, t);
-      for (int u = 0; u < units; ++u) {
-        const float* sums = t.sums + u * g.unit_panels * t.rows * kPanelN;
+      for (int u = 0; u < grid.units(); ++u) {
+        const float* sums = t.sums + u * grid.unit_panels() * t.rows * kPanelN;
         if (p.y_type == DType::kBf16)
-          Finish<uint16_t>(p, unit0 + u, t.rows, t.row0, t.c0, t.c1, sums);
+          Finish<uint16_t>(p, grid.unit() + u, t.rows, t.row0, t.c0, t.c1, sums);
         else
-          Finish<float>(p, unit0 + u, t.rows, t.row0, t.c0, t.c1, sums);
+          Finish<float>(p, grid.unit() + u, t.rows, t.row0, t.c0, t.c1, sums);
       }
     }
   }
