@@ -1,5 +1,5 @@
-// The text form of the IR: any bytes are refused or parsed, what is parsed prints and reads back the same, and
-// the verifier survives it.
+// The text form of the IR: any bytes are refused or parsed, what is parsed prints and reads back the same,
+// and the verifier survives it.
 #include <cstdint>
 #include <string_view>
 
