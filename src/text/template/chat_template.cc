@@ -63,6 +63,11 @@ Expected<ChatTemplate> ChatTemplate::Parse(std::string_view source, const Render
   return ChatTemplate(std::move(impl));
 }
 
+bool ChatTemplate::Reads(std::string_view variable) const {
+  const auto& names = impl_->ast.globals;
+  return std::find(names.begin(), names.end(), variable) != names.end();
+}
+
 Expected<Rendered> ChatTemplate::Render(const Json& context, const RenderOptions& options) const {
   if (!context.is_object())
     return Status(StatusCode::kInvalidArgument, "the context of a chat template must be a JSON object");

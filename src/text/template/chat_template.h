@@ -48,6 +48,10 @@ class ChatTemplate {
   // line), kResourceExhausted and kDeadlineExceeded for the limits, kUnsupported.
   Expected<Rendered> Render(const Json& context, const RenderOptions& options = {}) const;
 
+  // Does the template read this variable anywhere ("tools", "enable_thinking")? Otherwise giving it is
+  // without effect.
+  bool Reads(std::string_view variable) const;
+
  private:
   struct Impl;
   explicit ChatTemplate(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}

@@ -82,6 +82,16 @@ TEST(ChatTemplate, RendersFromManyThreads) {
   for (size_t t = 0; t < texts.size(); ++t) EXPECT_EQ(texts[t], "<" + std::to_string(t) + ">1<b>2");
 }
 
+TEST(ChatTemplate, KnowsItsVariables) {
+  const Expected<ChatTemplate> parsed = ChatTemplate::Parse(
+      "{% for m in messages %}{% set own = 1 %}{{ m.tools }}{{ own }}"
+      "{% if thinking is defined %}{% endif %}{% endfor %}");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_TRUE(parsed->Reads("messages"));
+  EXPECT_TRUE(parsed->Reads("thinking"));
+  for (const char* other : {"tools", "m", "own", "loop"}) EXPECT_FALSE(parsed->Reads(other)) << other;
+}
+
 TEST(ChatTemplate, TellsTheLocalTimeByDefault) {
   const Expected<Rendered> got = RenderSource("{{ strftime_now('%Y') }}", Json::object(), {});
   ASSERT_TRUE(got.ok());

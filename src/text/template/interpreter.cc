@@ -26,7 +26,7 @@ bool Interpreter::Run(StrBuilder* out) {
   Activation root;
   root.slots.resize(static_cast<size_t>(ast_.slots));
   frame_ = &root;
-  out_ = out;
+  out_ = whole_output_ = out;
   EnterScope(ast_.scope);
   ExecBody(ast_.body);
   return !rt_.failed();
@@ -69,7 +69,7 @@ Interpreter::Flow Interpreter::Exec(const Stmt& stmt) {
     case StmtKind::kWith: return ExecWith(static_cast<const WithStmt&>(stmt));
     case StmtKind::kGeneration: {
       const Value body = MakeMacro(static_cast<const MacroStmt&>(stmt));
-      if (!rt_.failed()) AppendText(rt_, out_, CallMacro(body.macro(), {}));
+      if (!rt_.failed()) AppendBlockResult(CallMacro(body.macro(), {}));
       return Flow::kNext;
     }
     case StmtKind::kBreak: return Flow::kBreak;
@@ -82,11 +82,18 @@ void Interpreter::ExecOutput(const OutputStmt& stmt) {
   for (const ExprPtr& item : stmt.items) {
     const Value value = Eval(*item);
     if (rt_.failed()) return;
-    AppendText(rt_, out_, value);
-    if (!out_->overflow()) continue;
-    rt_.Fail(StatusCode::kResourceExhausted, "the output is larger than the limit allows for this input");
-    return;
+    Print(value);
   }
+}
+
+void Interpreter::Print(const Value& value) {
+  AppendText(rt_, out_, value);
+  if (!out_->overflow()) return;
+  if (out_ != whole_output_)
+    rt_.Room(SIZE_MAX);  // a captured block is bounded by the memory that is left
+  else
+    rt_.Fail(StatusCode::kResourceExhausted, "the output is larger than its limit of %zu bytes",
+             out_->max_bytes());
 }
 
 Interpreter::Flow Interpreter::ExecIf(const IfStmt& stmt) {
@@ -213,7 +220,7 @@ void Interpreter::ExecCallBlock(const MacroStmt& stmt) {
 void Interpreter::AppendBlockResult(const Value& value) {
   if (rt_.failed()) return;
   if (value.IsString())
-    AppendText(rt_, out_, value);
+    Print(value);
   else
     rt_.Invalid("a block must give a string, found %s", TypeRepr(value).c_str());
 }

@@ -69,6 +69,7 @@ class Interpreter {
   Flow ExecFilterBlock(const FilterBlockStmt& stmt);
   Flow ExecWith(const WithStmt& stmt);
   void ExecCallBlock(const MacroStmt& stmt);
+  void Print(const Value& value);
   void AppendBlockResult(const Value& value);
   void EnterScope(const Scope& scope);
   bool Assign(const Target& target, const Value& value);
@@ -107,7 +108,8 @@ class Interpreter {
   std::vector<bool> global_known_;
   std::vector<std::unique_ptr<Activation>> kept_;  // that macros may still refer to
   Activation* frame_ = nullptr;
-  StrBuilder* out_ = nullptr;
+  StrBuilder* out_ = nullptr;  // where prints go: whole_output_ or a capture's
+  StrBuilder* whole_output_ = nullptr;
   int calls_ = 0;
   int depth_ = 0;
 };

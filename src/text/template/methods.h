@@ -16,6 +16,11 @@ void AppendEscaped(StrBuilder* out, const Str& s);
 // A copy of a string value that is (or is no longer) markup.
 Value WithMarkup(Runtime& rt, const Value& s, bool markup);
 
+// Position of `what` at or behind `from`, in linear time; npos for none.
+size_t FindText(std::string_view text, std::string_view what, size_t from = 0);
+// The last position of `what`.
+size_t FindTextBackward(Runtime& rt, std::string_view text, std::string_view what);
+
 // Text operations shared by methods and filters. `s` is a string value.
 Value StripText(Runtime& rt, const Value& s, const Value* chars, bool left, bool right);
 Value ReplaceText(Runtime& rt, const Value& s, const Value& from, const Value& to, int64_t count);

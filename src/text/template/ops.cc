@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "text/template/methods.h"
 #include "text/template/text.h"
 #include "text/template/unicode.h"
 
@@ -279,7 +280,7 @@ bool Contains(Runtime& rt, const Value& item, const Value& container) {
       return false;
     }
     rt.StepBytes(container.str().size());
-    return container.str().text().find(item.str().text()) != std::string::npos;
+    return FindText(container.str().text(), item.str().text()) != std::string::npos;
   }
   const bool keys = container.Is(Kind::kDictView) && container.dict_view().part == DictView::Part::kKeys;
   if (container.Is(Kind::kDict) || keys) {

@@ -85,6 +85,7 @@ class StrBuilder {
 
   size_t size() const { return text_.size(); }
   bool overflow() const { return overflow_; }
+  size_t max_bytes() const { return max_bytes_; }
   const std::string& text() const { return text_; }
   const std::vector<Span>& spans() const { return spans_; }
   std::string TakeText() { return std::move(text_); }

@@ -48,7 +48,8 @@ Value Partition(Runtime& rt, const Value& self, const Args& args, bool from_righ
   if (!p.ok() || !p.GetString(0, Value(), &sep)) return {};
   if (!sep.IsString() || sep.str().empty()) return rt.Invalid("partition() needs a separator");
   const std::string& text = self.str().text();
-  const size_t at = from_right ? text.rfind(sep.str().text()) : text.find(sep.str().text());
+  const size_t at =
+      from_right ? FindTextBackward(rt, text, sep.str().text()) : FindText(text, sep.str().text());
   const Value nothing = rt.Substring(self, 0, 0);
   if (at == std::string::npos)
     return from_right ? rt.MakeTuple({nothing, nothing, self}) : rt.MakeTuple({self, nothing, nothing});
@@ -134,7 +135,9 @@ Value FindIn(Runtime& rt, const Value& self, const Args& args, bool from_right, 
   if (!sub.IsString()) return rt.Invalid("find() needs a string");
   const std::string_view text = std::string_view(self.str().text()).substr(w.begin, w.end - w.begin);
   const std::string& what = sub.str().text();
-  const size_t at = !w.valid ? std::string::npos : from_right ? text.rfind(what) : text.find(what);
+  const size_t at = !w.valid     ? std::string::npos
+                    : from_right ? FindTextBackward(rt, text, what)
+                                 : FindText(text, what);
   if (at == std::string::npos) return must ? rt.Invalid("the substring was not found") : Value::Integer(-1);
   return Value::Integer(static_cast<Int>(self.str().CharIndex(w.begin + at)));
 }
@@ -162,7 +165,8 @@ Value StrCount(Runtime& rt, const Value& self, const Args& args) {
   const std::string& what = sub.str().text();
   if (what.empty()) return Value::Integer(static_cast<Int>(CountChars(text)) + 1);
   Int n = 0;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) ++n;
+  for (size_t at = FindText(text, what); at != std::string::npos; at = FindText(text, what, at + what.size()))
+    ++n;
   return Value::Integer(n);
 }
 

@@ -1,5 +1,6 @@
 // Operations on text that methods and filters share. All carry the marks of origin along.
 #include <algorithm>
+#include <cstring>
 
 #include "text/template/methods.h"
 #include "text/template/ops.h"
@@ -110,8 +111,23 @@ Value WithMarkup(Runtime& rt, const Value& s, bool markup) {
   return rt.MakeString(std::move(out));
 }
 
+size_t FindText(std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (what.empty()) return from;
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  if (found == nullptr) return std::string_view::npos;
+  return static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
+size_t FindTextBackward(Runtime& rt, std::string_view text, std::string_view what) {
+  constexpr size_t kShort = 64;  // beyond, the worst case is worth counting
+  const size_t rows = what.size() / kShort;
+  if (rows > 0 && !rt.Step(rows * (text.size() / kShort + 1))) return std::string_view::npos;
+  return text.rfind(what);
+}
+
 Value SplitText(Runtime& rt, const Value& s, const Value* separator, int64_t max_splits, bool from_right) {
-  const std::string& text = s.str().text();
+  const std::string_view text = s.str().text();
   if (!rt.StepBytes(text.size())) return {};
   if (separator == nullptr || separator->IsNone()) return SplitAtSpaces(rt, s, max_splits, from_right);
   if (!separator->IsString()) return rt.Invalid("split() needs a string separator");
@@ -121,7 +137,7 @@ Value SplitText(Runtime& rt, const Value& s, const Value* separator, int64_t max
   if (from_right) {
     size_t end = text.size();
     while (!pieces.Full(max_splits) && !pieces.Stop() && end >= cut.size()) {
-      const size_t at = text.rfind(cut, end - cut.size());
+      const size_t at = FindTextBackward(rt, text.substr(0, end), cut);
       if (at == std::string::npos) break;
       pieces.Add(at + cut.size(), end);
       end = at;
@@ -131,7 +147,7 @@ Value SplitText(Runtime& rt, const Value& s, const Value* separator, int64_t max
   }
   size_t begin = 0;
   while (!pieces.Full(max_splits) && !pieces.Stop()) {
-    const size_t at = text.find(cut, begin);
+    const size_t at = FindText(text, cut, begin);
     if (at == std::string::npos) break;
     pieces.Add(begin, at);
     begin = at + cut.size();
@@ -146,7 +162,7 @@ Value StripText(Runtime& rt, const Value& s, const Value* chars, bool left, bool
   if (!spaces && !chars->IsString()) return rt.Invalid("strip() needs a string of characters");
   const auto strips = [&](char32_t c) {
     if (spaces) return IsSpace(c);
-    return chars->str().text().find(ToUtf8(c)) != std::string::npos;
+    return rt.StepBytes(chars->str().size()) && chars->str().text().find(ToUtf8(c)) != std::string::npos;
   };
   size_t begin = 0, end = text.size();
   while (left && begin < end) {
@@ -188,7 +204,7 @@ Value ReplaceText(Runtime& rt, const Value& s, const Value& from, const Value& t
       pos = next;
       continue;
     }
-    const size_t at = text.find(old, pos);
+    const size_t at = FindText(text, old, pos);
     if (at == std::string::npos) break;
     out.Append(str, pos, at);
     append_new();
