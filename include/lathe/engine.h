@@ -14,37 +14,38 @@ namespace lathe {
 
 // Run-time settings; none of them ever forces a rebuild. 0 means: choose.
 struct EngineOptions {
-  int threads = 0;                  // compute threads; 0: usable CPUs (affinity and cgroup quota)
-  uint64_t kv_bytes = 0;            // KV cache budget; 0: fits max_positions for a few sequences within free memory
-  int max_sequences = 0;            // running at once; 0: 256
-  int max_step_tokens = 0;          // rows of one step (chunked prefill); 0: 512
-  int max_context = 0;              // longest sequence; 0: the model's
-  int max_queued_requests = 0;      // waiting; 0: 65536
+  int threads = 0;          // compute threads; 0: usable CPUs (affinity and cgroup quota)
+  uint64_t kv_bytes = 0;    // KV cache budget; 0: fits max_positions for a few sequences within free memory
+  int max_sequences = 0;    // running at once; 0: 256
+  int max_step_tokens = 0;  // rows of one step (chunked prefill); 0: 512
+  int max_context = 0;      // longest sequence; 0: the model's
+  int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
 };
 
 struct ModelInfo {
-  std::string name;                 // of the directory it was built from
+  std::string name;  // of the directory it was built from
   std::string family;
-  std::string dtype;                // "bf16", "f32"
+  std::string dtype;  // "bf16", "f32"
   int vocab = 0;
   int max_context = 0;
   std::vector<TokenId> eos_ids;
   TokenId bos_id = -1;
   bool has_chat_template = false;
-  uint64_t weight_bytes = 0;        // read per decoded token: the numerator of % of bandwidth
+  uint64_t weight_bytes = 0;  // read per decoded token: the numerator of % of bandwidth
   uint64_t kv_bytes_per_token = 0;
 };
 
 // A snapshot; counters only grow.
 struct EngineStats {
   int running = 0, waiting = 0;
-  int pages_total = 0, pages_used = 0, pages_cached = 0;  // used: held by sequences; cached: only by the prefix cache
+  int pages_total = 0, pages_used = 0,
+      pages_cached = 0;  // used: held by sequences; cached: only by the prefix cache
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   uint64_t submitted = 0, finished = 0, cancelled = 0, failed = 0, preemptions = 0, recomputed_tokens = 0;
-  double step_seconds = 0;          // inside the executor
-  double host_seconds = 0;          // scheduling, sampling policy, text
-  double last_step_time = 0;        // monotonic seconds when the last step ended (progress, for health)
+  double step_seconds = 0;    // inside the executor
+  double host_seconds = 0;    // scheduling, sampling policy, text
+  double last_step_time = 0;  // monotonic seconds when the last step ended (progress, for health)
 };
 
 // Thread-safe: every member may be called from any thread. Destruction cancels what is running.
@@ -78,7 +79,7 @@ class Engine {
   // Mean nats per token of `windows`, each scored in one prefill (position 0 is context only); for
   // `lathe eval`. Runs on the calling thread while nothing else is submitted.
   struct Score {
-    double nats = 0;                // summed
+    double nats = 0;  // summed
     uint64_t tokens = 0;
   };
   virtual Expected<Score> ScoreWindow(const std::vector<TokenId>& ids) = 0;

@@ -26,8 +26,8 @@ enum class StatusCode {
   kIo,                 // the operating system said no
   kCancelled,
   kDeadlineExceeded,
-  kUnavailable,        // shutting down, device lost
-  kInternal,           // should not happen; reported rather than hidden
+  kUnavailable,  // shutting down, device lost
+  kInternal,     // should not happen; reported rather than hidden
 };
 
 // "invalid argument", "not found", ... as shown in messages and logs.
@@ -58,8 +58,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Expected {
  public:
-  Expected(T value) : value_(std::move(value)) {}               // NOLINT(google-explicit-constructor)
-  Expected(Status status) : status_(std::move(status)) {         // NOLINT(google-explicit-constructor)
+  Expected(T value) : value_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Expected(Status status) : status_(std::move(status)) {  // NOLINT(google-explicit-constructor)
     if (status_.ok()) status_ = {StatusCode::kInternal, "Expected built from an ok Status"};
   }
 

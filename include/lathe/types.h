@@ -29,13 +29,13 @@ struct TokenLogprobInfo {
 // One generated token.
 struct TokenOutput {
   TokenId id = -1;
-  float logprob = 0;                     // valid when SamplingParams::logprobs >= 0
-  std::vector<TokenLogprobInfo> top;     // SamplingParams::logprobs entries, descending
+  float logprob = 0;                  // valid when SamplingParams::logprobs >= 0
+  std::vector<TokenLogprobInfo> top;  // SamplingParams::logprobs entries, descending
 };
 
 struct Usage {
   int prompt_tokens = 0;
-  int cached_tokens = 0;      // of the prompt, found in the prefix cache
+  int cached_tokens = 0;  // of the prompt, found in the prefix cache
   int completion_tokens = 0;
 };
 

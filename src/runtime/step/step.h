@@ -17,20 +17,20 @@ namespace lathe {
 struct SeqSlice {
   int32_t first_row = 0;
   int32_t n_rows = 0;
-  int32_t first_position = 0;          // position of the first row; keys 0 .. first_position-1 are in the cache
-  int32_t rope_length = 0;             // sequence length that decides a dynamic RoPE base; see ModelSpec
-  const int32_t* pages = nullptr;      // page table: ceil((first_position + n_rows) / page_size) page ids
+  int32_t first_position = 0;      // position of the first row; keys 0 .. first_position-1 are in the cache
+  int32_t rope_length = 0;         // sequence length that decides a dynamic RoPE base; see ModelSpec
+  const int32_t* pages = nullptr;  // page table: ceil((first_position + n_rows) / page_size) page ids
   int32_t n_pages = 0;
 };
 
 struct Step {
-  std::vector<int32_t> token_ids;      // (n_rows)
-  std::vector<SeqSlice> sequences;     // cover all rows, in order
+  std::vector<int32_t> token_ids;   // (n_rows)
+  std::vector<SeqSlice> sequences;  // cover all rows, in order
   // Rows whose logits are computed, ascending; sampled with the params of the same index. A row may stand
   // several times: continuations of one prompt draw their first tokens from its last row.
   std::vector<int32_t> logit_rows;
-  std::vector<SampleRow> samples;      // (logit_rows.size())
-  bool want_logits = false;            // also copy out raw logits (evaluation); size in StepResult::logits
+  std::vector<SampleRow> samples;  // (logit_rows.size())
+  bool want_logits = false;        // also copy out raw logits (evaluation); size in StepResult::logits
 
   int n_rows() const { return static_cast<int>(token_ids.size()); }
 };
@@ -38,25 +38,25 @@ struct Step {
 // Result for one logit row.
 struct SampledToken {
   int32_t id = -1;
-  float logprob = 0;                   // of `id`, under the raw distribution (before temperature and filters)
-  bool finite = true;                  // false: a logit was NaN or Inf; the request must fail
-  std::vector<TokenLogprob> top;       // n_top_logprobs most likely, descending
+  float logprob = 0;              // of `id`, under the raw distribution (before temperature and filters)
+  bool finite = true;             // false: a logit was NaN or Inf; the request must fail
+  std::vector<TokenLogprob> top;  // n_top_logprobs most likely, descending
 };
 
 struct StepResult {
-  std::vector<SampledToken> tokens;    // (logit_rows)
-  std::vector<float> logits;           // (logit_rows, vocab) when want_logits
+  std::vector<SampledToken> tokens;  // (logit_rows)
+  std::vector<float> logits;         // (logit_rows, vocab) when want_logits
 };
 
 // What the executor can hold; fixed at load.
 struct ExecutorLimits {
-  int max_step_rows = 0;               // rows of one step
+  int max_step_rows = 0;  // rows of one step
   int max_logit_rows = 0;
-  int n_pages = 0;                     // KV pages of the pool
-  int page_size = 0;                   // tokens a page
-  int max_positions = 0;               // longest sequence
+  int n_pages = 0;        // KV pages of the pool
+  int page_size = 0;      // tokens a page
+  int max_positions = 0;  // longest sequence
   int vocab = 0;
-  bool dynamic_rope = false;           // prefix pages depend on SeqSlice::rope_length beyond original_max_positions
+  bool dynamic_rope = false;  // prefix pages depend on SeqSlice::rope_length beyond original_max_positions
   int dynamic_rope_from = 0;
 };
 
