@@ -6,11 +6,14 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60)
 CMAKE_ARGS ?=
-# Tests worth running again under each sanitizer: parsers and allocators under asan; whatever has threads under tsan.
-ASAN_TESTS := ^(base|platform|text|text_template|formats|model|ir|plan|kernels_pack|runtime_.*|fuzz)
-TSAN_TESTS := ^(platform|comm|runtime_(sched|exec|dist|engine)|kernels_cpu_team)
+# What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
+# compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
+ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|fuzz)
+ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|fuzz)
+TSAN_SHORT := ^(platform|comm|runtime_(sched|engine))
+TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|e2e_(determinism|ranks))
 
-.PHONY: help demo test build app build-asan build-tsan asan tsan format tidy fuzz bench install clean
+.PHONY: help demo test build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,25 +31,29 @@ build:  ## build everything, tests included: build/release
 	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
 	@cmake --build build/release -j$(JOBS)
 
-test: build build-asan build-tsan  ## every test: unit, golden, layers, style, docs, short fuzzing, asan and tsan
+test: build asan-short tsan-short  ## every test: unit, golden, layers, style, docs, short fuzzing, asan and tsan
 	@mkdir -p build/check
 	@printf 'subdirs("%s")\n' $(foreach d,release asan tsan,"$(CURDIR)/build/$(d)") > build/check/CTestTestfile.cmake
 	@ctest --test-dir build/check -j$(JOBS) --output-on-failure --no-tests=error
 
-build-asan:
+define configure_sanitizer  # folder, tests
 	@tools/bootstrap.sh test
-	@cmake --preset asan -DLATHE_TEST_FILTER='$(ASAN_TESTS)' $(CMAKE_ARGS) --log-level=NOTICE
-	@cmake --build build/asan -j$(JOBS) --target lathe_tests
+	@cmake --preset $(1) -DLATHE_TEST_FILTER='$(2)' $(CMAKE_ARGS) --log-level=NOTICE
+	@cmake --build build/$(1) -j$(JOBS) --target lathe_tests
+endef
 
-build-tsan:
-	@tools/bootstrap.sh test
-	@cmake --preset tsan -DLATHE_TEST_FILTER='$(TSAN_TESTS)' $(CMAKE_ARGS) --log-level=NOTICE
-	@cmake --build build/tsan -j$(JOBS) --target lathe_tests
+asan-short:
+	$(call configure_sanitizer,asan,$(ASAN_SHORT))
 
-asan: build-asan  ## parsers and the runtime under the address and undefined-behaviour sanitizers
+tsan-short:
+	$(call configure_sanitizer,tsan,$(TSAN_SHORT))
+
+asan:  ## everything that reads foreign bytes, under the address and undefined-behaviour sanitizers
+	$(call configure_sanitizer,asan,$(ASAN_FULL))
 	@ctest --test-dir build/asan -j$(JOBS) --output-on-failure --no-tests=error
 
-tsan: build-tsan  ## whatever has threads under the thread sanitizer
+tsan:  ## everything that has threads, under the thread sanitizer
+	$(call configure_sanitizer,tsan,$(TSAN_FULL))
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
 fuzz:  ## libFuzzer on every parser, SECONDS=60 each; crashes are kept in build/fuzz/crashes

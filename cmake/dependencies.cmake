@@ -24,4 +24,6 @@ if(LATHE_TESTS)
   add_library(lathe_testing INTERFACE)
   target_link_libraries(lathe_testing INTERFACE GTest::gmock GTest::gtest_main)
   target_compile_definitions(lathe_testing INTERFACE LATHE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  # What a test itself does need not be fast to run, only to compile.
+  target_compile_options(lathe_testing INTERFACE $<$<CONFIG:Release>:-O1>)
 endif()

@@ -5,6 +5,8 @@
 
 #include "base/file.h"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace lathe {
 namespace {
 

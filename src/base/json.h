@@ -8,6 +8,9 @@
 
 #include "base/status.h"
 
+// Compiled once, in json.cc: a quarter of the time to compile a file that uses JSON.
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace lathe {
 
 // Keeps the order of keys, as files people read should.
