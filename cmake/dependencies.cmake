@@ -27,3 +27,25 @@ if(LATHE_TESTS)
   # What a test itself does need not be fast to run, only to compile.
   target_compile_options(lathe_testing INTERFACE $<$<CONFIG:Release>:-O1>)
 endif()
+
+# The server. Boost (Beast, Asio), spdlog and fmt are used as headers.
+lathe_archive(lathe_ssl_archive ssl openssl/ssl.h)
+lathe_archive(lathe_crypto_archive crypto openssl/evp.h)
+add_library(lathe_openssl INTERFACE)
+target_link_libraries(lathe_openssl INTERFACE lathe_ssl_archive lathe_crypto_archive ${CMAKE_DL_LIBS} Threads::Threads)
+
+add_library(lathe_asio INTERFACE)
+find_path(LATHE_BOOST_INCLUDE boost/beast.hpp REQUIRED)
+target_include_directories(lathe_asio SYSTEM INTERFACE ${LATHE_BOOST_INCLUDE})
+target_compile_definitions(lathe_asio INTERFACE BOOST_ASIO_NO_DEPRECATED BOOST_ERROR_CODE_HEADER_ONLY BOOST_ASIO_DISABLE_VISIBILITY)
+target_link_libraries(lathe_asio INTERFACE Threads::Threads)
+
+add_library(lathe_spdlog INTERFACE)
+find_path(LATHE_SPDLOG_INCLUDE spdlog/spdlog.h REQUIRED)
+target_include_directories(lathe_spdlog SYSTEM INTERFACE ${LATHE_SPDLOG_INCLUDE})
+target_compile_definitions(lathe_spdlog INTERFACE SPDLOG_FMT_EXTERNAL FMT_HEADER_ONLY)
+target_link_libraries(lathe_spdlog INTERFACE Threads::Threads)
+
+lathe_archive(lathe_yaml yaml-cpp yaml-cpp/yaml.h)
+# Debian has no archive of prometheus-cpp.
+lathe_archive(lathe_prometheus prometheus-cpp-core prometheus/registry.h)

@@ -12,7 +12,12 @@ libcli11-dev|CLI/CLI.hpp
 nlohmann-json3-dev|nlohmann/json.hpp
 libpcre2-dev|pcre2.h
 libutf8proc-dev|utf8proc.h
-libxxhash-dev|xxhash.h"
+libxxhash-dev|xxhash.h
+libboost-dev|boost/beast.hpp
+libssl-dev|openssl/ssl.h
+libyaml-cpp-dev|yaml-cpp/yaml.h
+libspdlog-dev|spdlog/spdlog.h
+prometheus-cpp-dev|prometheus/registry.h"
 test_needs="$build_needs
 libgtest-dev|libgtest.a
 libgmock-dev|libgmock.a

@@ -21,6 +21,7 @@ struct EngineOptions {
   int max_context = 0;      // longest sequence; 0: the model's
   int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
+  std::string chat_template;  // source that replaces the model's; "": the model's own
 };
 
 struct ModelInfo {
@@ -73,6 +74,10 @@ class Engine {
   virtual Expected<std::vector<TokenId>> Tokenize(const std::string& text, bool add_special,
                                                   bool parse_special) const = 0;
   virtual std::string Detokenize(const std::vector<TokenId>& ids, bool skip_special) const = 0;
+  // The bytes a token adds in the middle of a text (part of a character, maybe); "" for an id not in use.
+  virtual std::string TokenBytes(TokenId id) const = 0;
+  // Source of the chat template in force; "" when there is none.
+  virtual const std::string& ChatTemplate() const = 0;
   // Ids (and, when text is not null, the text) of a rendered conversation.
   virtual Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const = 0;
 

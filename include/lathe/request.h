@@ -32,6 +32,7 @@ struct SamplingParams {
   std::vector<std::pair<TokenId, double>> logit_bias;  // at most 1024; bias in [-100, 100]
   std::vector<std::string> bad_words;                  // at most 64; never generated (as token sequences)
   int logprobs = -1;  // -1: none; 0..20: logprob of the token and of that many alternatives
+  bool skip_special_tokens = true;  // false: control tokens are spelled out in the text
 
   Status Validate(int vocab) const;
 };
@@ -60,9 +61,30 @@ struct Prompt {
   }
 };
 
+// A language that the output must belong to, whole. Compiled on the caller's thread of Submit (cached), enforced
+// by a mask over the vocabulary; when the text can only end, it ends.
+struct OutputFormat {
+  enum class Kind : uint8_t {
+    kJsonObject,  // any JSON object; `source` unused
+    kJsonSchema,  // source: a JSON schema
+    kRegex,       // source: a regular expression that the whole output matches
+    kChoice,      // one of `choices`
+    kGrammar,     // source: EBNF as docs/grammars.md describes it
+  };
+  Kind kind = Kind::kJsonObject;
+  std::string source;
+  std::vector<std::string> choices;
+};
+
 struct Request {
   Prompt prompt;
   SamplingParams sampling;
+  std::optional<OutputFormat> format;  // none: free text
+  // 0..20: the first delta carries, for each prompt token, its logprob and that many alternatives. Switches
+  // the use of cached pages off for this request. -1: none.
+  int prompt_logprobs = -1;
+  // Nothing is generated; the one delta carries the mean over positions of the last hidden state.
+  bool embed = false;
   int n = 1;                    // 1..64 independent continuations that share the prompt's pages
   int priority = 0;             // higher runs earlier; ties in order of arrival
   double deadline_seconds = 0;  // from Submit; 0: none
@@ -81,6 +103,9 @@ struct OutputDelta {
   bool last = false;  // nothing follows for the whole request
   Status error;       // when finish is kError
   Usage usage;
+  std::vector<TokenOutput> prompt;  // with Request::prompt_logprobs, once; the first has no logprob
+  std::vector<float> embedding;     // with Request::embed: (hidden), not normalised
+  double queued_seconds = 0;        // Submit until its first step; set in the last delta
 };
 
 // Called on the engine's thread; must return quickly and must not call back into the engine except Cancel().

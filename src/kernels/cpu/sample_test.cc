@@ -83,7 +83,7 @@ struct Case {
 TEST_P(SampleTest, SameTokenAsTheDefinitionInTenThousandCases) {
   Rng rng(2024);
   Buffer scratch(4000);
-  for (int i = 0; i < 10000; ++i) {
+  for (int i = 0; i < (kInstrumented ? 1000 : 10000); ++i) {
     const Case c(rng);
     const int vocab = static_cast<int>(c.logits.size());
     TokenLogprob top[20], want_top[20];
@@ -122,7 +122,7 @@ TEST_P(SampleTest, WeightsEqualTheDefinitionToTheBit) {
 
 // Pearson's chi-square over the draws of many counters; 99.9 % quantile by the Wilson-Hilferty formula.
 TEST_P(SampleTest, FrequenciesFollowTheProbabilities) {
-  constexpr int kVocab = 40, kDraws = 40000;
+  constexpr int kVocab = 40, kDraws = kInstrumented ? 4000 : 40000;
   Rng rng(8);
   std::vector<float> logits;
   for (int i = 0; i < kVocab; ++i) logits.push_back(rng.Normal() * 1.5f);
@@ -216,7 +216,7 @@ TEST_P(SampleTest, Speed) {
   const auto time = [&](const SampleRow& row) {
     double best = 1e9;
     TokenLogprob top[20];
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < (kInstrumented ? 1 : 20); ++i) {
       const double start = NowSeconds();
       (void)SampleToken(GetParam(), logits.data(), kVocab, row, scratch.span(), top);
       best = std::min(best, NowSeconds() - start);

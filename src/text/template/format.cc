@@ -82,9 +82,10 @@ std::string SignText(bool negative, char sign) {
 std::string BaseDigits(Int value, unsigned base, bool upper) {
   using Unsigned = unsigned __int128;
   Unsigned rest = value < 0 ? ~static_cast<Unsigned>(value) + 1 : static_cast<Unsigned>(value);
+  const std::string_view letters = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string digits;
   do {
-    digits.push_back((upper ? "0123456789ABCDEF" : "0123456789abcdef")[static_cast<unsigned>(rest % base)]);
+    digits.push_back(letters[static_cast<size_t>(rest % base)]);
     rest /= base;
   } while (rest != 0);
   std::reverse(digits.begin(), digits.end());
