@@ -11,7 +11,8 @@
 // withheld. A call comes out once its name is known (and one of `tool_names`) and its arguments have begun;
 // its arguments are the model's own bytes up to the brace that closes them. What turns out to be no call is
 // content, whole. White space that only parts markers from text (before and after a call, inside the ends of
-// <think>..</think>) is dropped; nothing else is.
+// <think>..</think> and behind it) is dropped; nothing else is. With a ToolGrammar in force there is no
+// reasoning: leave `reasoning` and `starts_in_reasoning` off.
 #pragma once
 
 #include <memory>
@@ -29,27 +30,27 @@ enum class ToolFormat { kNone, kHermes, kLlama3Json, kMistral };
 std::string_view ToString(ToolFormat format);  // "none", "hermes", "llama3_json", "mistral"
 
 struct ToolCallDelta {
-  int index = 0;          // 0, 1, .. in order of appearance
-  std::string id;         // only when first
-  std::string name;       // only when first
-  std::string arguments;  // a piece of JSON text; the pieces of one index concatenate to it
+  int index = 0;               // 0, 1, .. in order of appearance
+  std::string id = {};         // only when first
+  std::string name = {};       // only when first
+  std::string arguments = {};  // a piece of JSON text; the pieces of one index concatenate to it
   bool first = false;
 };
 
 struct ParsedDelta {
-  std::string content, reasoning;
-  std::vector<ToolCallDelta> calls;  // ascending by index, at most one each
+  std::string content = {}, reasoning = {};
+  std::vector<ToolCallDelta> calls = {};  // ascending by index, at most one each
 
   bool empty() const { return content.empty() && reasoning.empty() && calls.empty(); }
 };
 
 struct OutputParserOptions {
   ToolFormat format = ToolFormat::kNone;
-  bool tools = false;                   // look for calls
-  bool reasoning = false;               // look for <think> at the start
-  bool starts_in_reasoning = false;     // the prompt ends with <think> (PromptOpensReasoning)
-  std::vector<std::string> tool_names;  // a call of another name is content; empty: any name
-  std::string id_prefix;  // ids of calls are made from it and the index: the same text, the same ids
+  bool tools = false;                        // look for calls
+  bool reasoning = false;                    // look for <think> at the start
+  bool starts_in_reasoning = false;          // the prompt ends with <think> (PromptOpensReasoning)
+  std::vector<std::string> tool_names = {};  // a call of another name is content; empty: any name
+  std::string id_prefix = {};  // ids of calls are made from it and the index: the same text, the same ids
 };
 
 // Not thread-safe; one per continuation. Time and memory are linear in the text.
