@@ -1,10 +1,12 @@
 // Tool calls and reasoning out of a model's text, as it streams.
 //
 // Formats (what the models' own chat templates teach them to write):
-//   kHermes      <tool_call>\n{"name": .., "arguments": {..}}\n</tool_call>, any number (Hermes, Qwen 2.5,
-//   Qwen 3) kLlama3Json  {"name": .., "parameters": {..}} as the whole answer, or behind <|python_tag|>; more
-//   after ";" kMistral     [TOOL_CALLS] [{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..}
-//   reasoning    <think>..</think> before the answer, also when the prompt has opened it already
+// - kHermes (Hermes, Qwen 2.5, Qwen 3): <tool_call>\n{"name": .., "arguments": {..}}\n</tool_call>, any
+// number;
+// - kLlama3Json: {"name": .., "parameters": {..}} as the whole answer, or behind <|python_tag|>; more after
+// ";";
+// - kMistral: [TOOL_CALLS] [{"name": .., "arguments": {..}}, ..], or [TOOL_CALLS]name[ARGS]{..}, any number;
+// - reasoning: <think>..</think> before the answer, also when the prompt has opened it already.
 //
 // The parser works byte by byte, so the way a text is cut into pieces has no influence on what comes out, and
 // what is out is never taken back: bytes that may belong to a marker or to a call not yet known to be one are
