@@ -21,7 +21,7 @@ struct EngineOptions {
   int max_context = 0;      // longest sequence; 0: the model's
   int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
-  std::string chat_template;  // source that replaces the model's; "": the model's own
+  std::string chat_template = {};  // source that replaces the model's; "": the model's own
 };
 
 struct ModelInfo {
@@ -42,6 +42,7 @@ struct EngineStats {
   int running = 0, waiting = 0;
   int pages_total = 0, pages_used = 0,
       pages_cached = 0;  // used: held by sequences; cached: only by the prefix cache
+  int page_size = 0;     // token positions of a page
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   uint64_t submitted = 0, finished = 0, cancelled = 0, failed = 0, preemptions = 0, recomputed_tokens = 0;
   double step_seconds = 0;    // inside the executor

@@ -43,6 +43,7 @@ EngineCore::EngineCore(EngineParts parts, const EngineOptions& options)
       scheduler_(executor_->limits(), MakeSchedulerOptions(options, executor_->limits())) {
   info_.max_context = scheduler_.max_context();
   stats_.pages_total = executor_->limits().n_pages;
+  stats_.page_size = counts_.page_size = executor_->limits().page_size;
   thread_ = std::thread([this] { Loop(); });
 }
 
