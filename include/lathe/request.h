@@ -31,7 +31,7 @@ struct SamplingParams {
   bool include_stop = false;                           // keep the matched stop string in the text
   std::vector<std::pair<TokenId, double>> logit_bias;  // at most 1024; bias in [-100, 100]
   std::vector<std::string> bad_words;                  // at most 64; never generated (as token sequences)
-  int logprobs = -1;  // -1: none; 0..20: logprob of the token and of that many alternatives
+  int logprobs = -1;                // -1: none; 0..20: logprob of the token and of that many alternatives
   bool skip_special_tokens = true;  // false: control tokens are spelled out in the text
 
   Status Validate(int vocab) const;
@@ -61,8 +61,8 @@ struct Prompt {
   }
 };
 
-// A language that the output must belong to, whole. Compiled on the caller's thread of Submit (cached), enforced
-// by a mask over the vocabulary; when the text can only end, it ends.
+// A language that the output must belong to, whole. Compiled on the caller's thread of Submit (cached),
+// enforced by a mask over the vocabulary; when the text can only end, it ends.
 struct OutputFormat {
   enum class Kind : uint8_t {
     kJsonObject,  // any JSON object; `source` unused

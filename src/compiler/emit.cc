@@ -83,11 +83,13 @@ class Emitter {
     plan.tactics = context_.gemms;
   }
 
-  // What kernels read must have the type they read.
+  // What kernels read must have a type they read.
   Status CheckTypes(const Op& op) const {
-    const bool reads_activation =
-        op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul || op.code == OpCode::kAttention;
-    if (reads_activation && uses_[op.operands[0]].type.dtype != ActivationType(context_.numeric))
+    const bool matmul = op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul;
+    const DType activation = ActivationType(context_.numeric);
+    const DType read = op.operands.empty() ? activation : uses_[op.operands[0]].type.dtype;
+    if ((matmul && read != activation && read != DType::kF32) ||
+        (op.code == OpCode::kAttention && read != activation))
       return Fault(op, "the operand has another type than the numeric class reads");
     for (const ir::Attr& attr : op.attrs)
       if (attr.name == "eps" && std::get<float>(attr.value) != spec_.norm_eps && !op.weights.empty())
@@ -147,7 +149,8 @@ class Emitter {
     if (!op.biases.empty()) gemm.bias = AddWeight(op.biases, WeightLayout::kVector, dims.silu_mul, dims.N, 1);
     const auto& tactics = out_.plan.tactics;
     for (size_t i = 0; i < tactics.size(); ++i)
-      if (tactics[i].N == dims.N && tactics[i].K == dims.K && tactics[i].silu_mul == dims.silu_mul)
+      if (tactics[i].N == dims.N && tactics[i].K == dims.K && tactics[i].silu_mul == dims.silu_mul &&
+          tactics[i].x_type == dims.x_type)
         gemm.tactic = static_cast<int>(i);
     if (gemm.tactic < 0) return Fault(op, "no tactic was chosen");
     Push(gemm);

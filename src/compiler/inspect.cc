@@ -165,7 +165,8 @@ Expected<std::string> TuningTable(const EngineReader& engine) {
     for (size_t t = 0; t < plan.tactics.size(); ++t) {
       const GemmTactic& tactic = plan.tactics[t];
       const bool seen = std::any_of(shown.begin(), shown.end(), [&](const GemmTactic* other) {
-        return other->N == tactic.N && other->K == tactic.K && other->silu_mul == tactic.silu_mul;
+        return other->N == tactic.N && other->K == tactic.K && other->silu_mul == tactic.silu_mul &&
+               other->x_type == tactic.x_type;
       });
       if (seen) continue;
       shown.push_back(&tactic);

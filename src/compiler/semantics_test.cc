@@ -19,8 +19,11 @@ using testing_util::Matrix;
 class AnyTactic : public TacticSource {
  public:
   Expected<GemmTactic> Choose(const GemmDims& dims, DType) override {
-    return GemmTactic{
-        .N = dims.N, .K = dims.K, .silu_mul = dims.silu_mul, .buckets = {{.max_m = 1, .kernel = "any"}}};
+    return GemmTactic{.N = dims.N,
+                      .K = dims.K,
+                      .silu_mul = dims.silu_mul,
+                      .x_type = dims.x_type,
+                      .buckets = {{.max_m = 1, .kernel = "any"}}};
   }
 };
 

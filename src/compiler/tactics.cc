@@ -49,11 +49,12 @@ GemmTactic DefaultTactic(Isa isa, NumericClass numeric, const GemmDims& dims) {
 }
 
 GemmTactic Tactics::Measure(const GemmDims& dims, DType y_type) {
+  const NumericClass numeric = MatmulClass(numeric_, dims.x_type);
   const double begin = NowSeconds();
   const GemmShape shape{static_cast<int>(dims.N), static_cast<int>(dims.K), dims.silu_mul, y_type};
-  GemmTactic out = DefaultTactic(isa_, numeric_, dims);
+  GemmTactic out = DefaultTactic(isa_, numeric, dims);
   const std::span<const int> ends = TuneBuckets();
-  for (const TunedGemm& tuned : TuneGemm(isa_, numeric_, shape, *workers_, roofs_, ms_per_shape_))
+  for (const TunedGemm& tuned : TuneGemm(isa_, numeric, shape, *workers_, roofs_, ms_per_shape_))
     for (size_t i = 0; i < ends.size(); ++i) {
       if (ends[i] < tuned.min_m || ends[i] > tuned.max_m) continue;
       // Measured at the end of its bucket, a kernel may not be meant for the beginning: then the default
@@ -77,17 +78,19 @@ Expected<GemmTactic> Tactics::Choose(const GemmDims& dims, DType y_type) {
   if (dims.N > std::numeric_limits<int>::max() || dims.K > std::numeric_limits<int>::max())
     return Error(StatusCode::kUnsupported, "a matmul of %lld x %lld is larger than any kernel takes",
                  static_cast<long long>(dims.N), static_cast<long long>(dims.K));
-  const auto key = std::make_tuple(dims.N, dims.K, dims.silu_mul);
+  const NumericClass numeric = MatmulClass(numeric_, dims.x_type);
+  const auto key = std::make_tuple(dims.N, dims.K, dims.silu_mul, dims.x_type);
   if (const auto it = chosen_.find(key); it != chosen_.end()) return it->second;
-  GemmTactic tactic = cache_->Find(numeric_, dims);
+  GemmTactic tactic = cache_->Find(numeric, dims);
   if (!tactic.buckets.empty()) {
     ++remembered_;
   } else if (workers_ != nullptr) {
     tactic = Measure(dims, y_type);
-    cache_->Put(numeric_, tactic);
+    cache_->Put(numeric, tactic);
   } else {
-    tactic = DefaultTactic(isa_, numeric_, dims);
+    tactic = DefaultTactic(isa_, numeric, dims);
   }
+  tactic.x_type = dims.x_type;
   chosen_.emplace(key, tactic);
   return tactic;
 }

@@ -48,7 +48,7 @@ class Tactics : public TacticSource {
   Workers* workers_;
   MachineRoofs roofs_;
   double ms_per_shape_;
-  std::map<std::tuple<int64_t, int64_t, bool>, GemmTactic> chosen_;
+  std::map<std::tuple<int64_t, int64_t, bool, DType>, GemmTactic> chosen_;
   int measured_ = 0, remembered_ = 0;
   double seconds_ = 0;
 };

@@ -136,7 +136,7 @@ GemmTactic TimingCache::Find(NumericClass numeric, const GemmDims& dims) const {
 void TimingCache::Put(NumericClass numeric, const GemmTactic& tactic) {
   Json buckets = Json::array();
   for (const TacticBucket& bucket : tactic.buckets) buckets.push_back(ToJson(bucket));
-  entries_[Key(numeric, {tactic.N, tactic.K, tactic.silu_mul})] = std::move(buckets);
+  entries_[Key(numeric, {.N = tactic.N, .K = tactic.K, .silu_mul = tactic.silu_mul})] = std::move(buckets);
 }
 
 bool TimingCache::FindClass(const std::vector<GemmDims>& shapes, NumericClass* numeric) const {

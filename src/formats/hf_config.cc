@@ -221,7 +221,7 @@ Expected<GenerationDefaults> ReadGenerationConfig(const Json& json, const std::s
   LATHE_ASSIGN_OR_RETURN(out.top_p, reader.NumberOr("top_p", -1));
   LATHE_ASSIGN_OR_RETURN(out.repetition_penalty, reader.NumberOr("repetition_penalty", -1));
   LATHE_ASSIGN_OR_RETURN(out.top_k, reader.SizeOr("top_k", -1, 0, 1 << 30));
-  LATHE_ASSIGN_OR_RETURN(out.do_sample, reader.BoolOr("do_sample", false));
+  LATHE_ASSIGN_OR_RETURN(out.do_sample, reader.BoolOr("do_sample", true));
   if (reader.Take("temperature") != nullptr && out.temperature < 0)
     return reader.Bad(StatusCode::kInvalidArgument, "temperature", "is negative");
   if (reader.Take("top_p") != nullptr && (out.top_p <= 0 || out.top_p > 1))

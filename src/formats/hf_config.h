@@ -82,7 +82,7 @@ struct GenerationDefaults {
   int64_t bos_id = -1, pad_id = -1;
   double temperature = -1, top_p = -1, repetition_penalty = -1;
   int top_k = -1;
-  bool do_sample = false;
+  bool do_sample = true;  // false only where the file says so: then greedy
 };
 // An absent file gives the defaults. Values out of range are kInvalidArgument.
 Expected<GenerationDefaults> ReadGenerationConfig(const std::string& dir);

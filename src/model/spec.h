@@ -46,8 +46,8 @@ struct ModelSpec {
   bool mlp_bias = false;
   bool qk_norm = false;  // RMSNorm over head_dim of q and k, before RoPE
   RopeSpec rope;
-  std::vector<int>
-      window;  // (n_layers) sliding window in tokens, 0 = full attention: position p sees keys > p - window
+  // (n_layers) sliding window in tokens, 0 = full attention: position p sees keys > p - window
+  std::vector<int> window;
   std::vector<int> eos_ids;  // config.json + generation_config.json
   int bos_id = -1;
   int pad_id = -1;
@@ -55,7 +55,7 @@ struct ModelSpec {
   // generation_config.json defaults, <0 / NaN-free sentinel -1 = not given.
   double default_temperature = -1, default_top_p = -1, default_repetition_penalty = -1;
   int default_top_k = -1;
-  bool default_do_sample = false;
+  bool default_do_sample = true;  // false: greedy
 };
 
 // How a weight may be cut over tensor-parallel ranks. Weights are (out_features, in_features) row-major.

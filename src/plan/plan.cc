@@ -162,6 +162,12 @@ Expected<PlanOp> OpFromJson(const Json& json, const std::string& where) {
   return op;
 }
 
+Expected<DType> FloatType(const std::string& name, const std::string& where) {
+  const auto dtype = DTypeFromString(name);
+  if (dtype && (*dtype == DType::kF32 || *dtype == DType::kBf16)) return *dtype;
+  return Error(StatusCode::kCorrupt, "%s: type '%s' is not f32 or bf16", where.c_str(), name.c_str());
+}
+
 Expected<WeightDef> WeightFromJson(const Json& json, const std::string& where) {
   constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
   WeightDef w;
@@ -176,11 +182,7 @@ Expected<WeightDef> WeightFromJson(const Json& json, const std::string& where) {
   r.Int64("offset", &offset, 0, kMax);
   r.Int64("bytes", &bytes, 1, kMax);
   LATHE_RETURN_IF_ERROR(r.Done());
-  const auto dtype = DTypeFromString(type);
-  if (!dtype || (*dtype != DType::kF32 && *dtype != DType::kBf16))
-    return Error(StatusCode::kCorrupt, "%s: weight type '%s' is not f32 or bf16", where.c_str(),
-                 type.c_str());
-  w.type = *dtype;
+  LATHE_ASSIGN_OR_RETURN(w.type, FloatType(type, where));
   w.offset = static_cast<uint64_t>(offset);
   w.bytes = static_cast<uint64_t>(bytes);
   return w;
@@ -192,6 +194,8 @@ Expected<GemmTactic> TacticsFromJson(const Json& json, const std::string& where)
   r.Int64("N", &t.N, 1, kMaxDim);
   r.Int64("K", &t.K, 1, kMaxDim);
   r.Bool("silu_mul", &t.silu_mul);
+  std::string x_type = "f32";
+  r.String("x_type", &x_type);
   for (const Json& entry : r.Array("buckets")) {
     TacticBucket b;
     FieldReader br(entry, where + ".buckets");
@@ -204,6 +208,7 @@ Expected<GemmTactic> TacticsFromJson(const Json& json, const std::string& where)
     t.buckets.push_back(std::move(b));
   }
   LATHE_RETURN_IF_ERROR(r.Done());
+  LATHE_ASSIGN_OR_RETURN(t.x_type, FloatType(x_type, where));
   return t;
 }
 
@@ -257,7 +262,7 @@ class OpVerifier {
       case PlanOpKind::kAttention:
         Layer();
         Buffer(op_.in, "in", q * act, false);
-        Buffer(op_.out, "out", q * act, false);
+        Buffer(op_.out, "out", q * (op_.f32_out ? 4 : act), false);
         break;
       case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4, at_logits); break;
       case PlanOpKind::kAllGather:
@@ -317,7 +322,6 @@ class OpVerifier {
     const WeightDef& w = plan_.weights[static_cast<size_t>(op_.weight)];
     if (w.layout != WeightLayout::kPanels) return Fail("the weight is not packed in panels");
     Weight(op_.weight, "weight", w.N, w.K);
-    Buffer(op_.in, "in", w.K * act, op_.logit_rows);
     Buffer(op_.out, "out", (op_.silu_mul ? w.N / 2 : w.N) * (op_.f32_out ? 4 : act), op_.logit_rows);
     if (op_.silu_mul && w.N % (2 * kPanelN) != 0) Fail("silu_mul needs whole pairs of panels");
     if (op_.bias >= 0) Weight(op_.bias, "bias", w.N, 1);
@@ -326,6 +330,9 @@ class OpVerifier {
     const GemmTactic& t = plan_.tactics[static_cast<size_t>(op_.tactic)];
     if (t.N != w.N || t.K != w.K || t.silu_mul != op_.silu_mul || t.buckets.empty())
       Fail("the tactic is for another shape");
+    if (t.x_type != DType::kF32 && t.x_type != ActivationType(plan_.numeric))
+      Fail("the tactic reads another type than the engine's activations");
+    Buffer(op_.in, "in", w.K * SizeOf(t.x_type), op_.logit_rows);
   }
   void Layer() {
     if (op_.layer < plan_.first_layer || op_.layer >= plan_.first_layer + plan_.n_layers)
@@ -409,7 +416,11 @@ Json ToJson(const Plan& p) {
                          {"us", b.microseconds},
                          {"roof_percent", b.roof_percent},
                          {"memory_bound", b.memory_bound}});
-    j["tactics"].push_back({{"N", t.N}, {"K", t.K}, {"silu_mul", t.silu_mul}, {"buckets", buckets}});
+    j["tactics"].push_back({{"N", t.N},
+                            {"K", t.K},
+                            {"silu_mul", t.silu_mul},
+                            {"x_type", ToString(t.x_type)},
+                            {"buckets", buckets}});
   }
   return j;
 }

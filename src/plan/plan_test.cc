@@ -55,23 +55,25 @@ Plan TinyPlan() {
   buffer("q", 128);
   buffer("attn", 128);
   buffer("gated", 256);
-  buffer("selected", 128, true);
+  buffer("selected", 256, true);
   buffer("logits", 448, true);
   p.logits_buffer = kLogits;
-  const auto tactic = [&](int w, bool silu_mul) {
+  const auto tactic = [&](int w, bool silu_mul, DType x_type) {
     p.tactics.push_back({p.weights[static_cast<size_t>(w)].N,
                          p.weights[static_cast<size_t>(w)].K,
                          silu_mul,
+                         x_type,
                          {{1, "gemv", 2.5, 91.5, true}, {512, "gemm", 100, 75, false}}});
     return static_cast<int>(p.tactics.size()) - 1;
   };
-  const auto gemm = [&](int in, int out, int w, bool silu_mul = false) {
+  const auto gemm = [&](int in, int out, int w, bool silu_mul = false, bool logit_rows = false) {
     return PlanOp{.kind = PlanOpKind::kGemm,
                   .in = in,
                   .out = out,
                   .weight = w,
-                  .tactic = tactic(w, silu_mul),
-                  .silu_mul = silu_mul};
+                  .tactic = tactic(w, silu_mul, logit_rows ? DType::kF32 : DType::kBf16),
+                  .silu_mul = silu_mul,
+                  .logit_rows = logit_rows};
   };
   p.ops.push_back({.kind = PlanOpKind::kEmbed, .out = kResidual, .weight = embed});
   p.ops.push_back(
@@ -79,19 +81,15 @@ Plan TinyPlan() {
   p.ops.push_back(gemm(kNormed, kQkv, qkv));
   p.ops.back().bias = qkv_bias;
   p.ops.push_back({.kind = PlanOpKind::kRopeAppend, .layer = 0, .in = kQkv, .out = kQ, .gain = q_gain});
-  p.ops.push_back({.kind = PlanOpKind::kAttention, .layer = 0, .in = kQ, .out = kAttn, .window = 128});
+  p.ops.push_back(
+      {.kind = PlanOpKind::kAttention, .layer = 0, .in = kQ, .out = kAttn, .window = 128, .f32_out = false});
   p.ops.push_back(gemm(kAttn, kDelta, down));
   p.ops.push_back({.kind = PlanOpKind::kRmsNorm, .in = kResidual, .in2 = kDelta});
   p.ops.push_back(gemm(kNormed, kGated, gate_up, true));
   p.ops.back().f32_out = false;
-  p.ops.push_back({.kind = PlanOpKind::kRmsNorm,
-                   .in = kResidual,
-                   .out = kSelected,
-                   .gain = gain,
-                   .logit_rows = true,
-                   .f32_out = false});
-  p.ops.push_back(gemm(kSelected, kLogits, head));
-  p.ops.back().logit_rows = true;
+  p.ops.push_back(
+      {.kind = PlanOpKind::kRmsNorm, .in = kResidual, .out = kSelected, .gain = gain, .logit_rows = true});
+  p.ops.push_back(gemm(kSelected, kLogits, head, false, true));
   return p;
 }
 

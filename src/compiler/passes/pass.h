@@ -24,6 +24,7 @@ struct BufferPlan {
 struct GemmDims {
   int64_t N = 0, K = 0;
   bool silu_mul = false;
+  DType x_type = DType::kF32;  // see MatmulClass
   friend bool operator==(const GemmDims&, const GemmDims&) = default;
 };
 
@@ -31,7 +32,7 @@ struct GemmDims {
 class TacticSource {
  public:
   virtual ~TacticSource() = default;
-  // Elements of x are ActivationType(numeric), of y `y_type`.
+  // Elements of y are `y_type`.
   virtual Expected<GemmTactic> Choose(const GemmDims& dims, DType y_type) = 0;
 };
 

@@ -16,12 +16,17 @@ namespace lathe {
 enum class NumericClass : uint8_t {
   kF32,      // f32 weights, f32 activations, one fused multiply-add per k
   kBf16Fma,  // bf16 weights widened, f32 activations, one fused multiply-add per k
-  kBf16Dot,  // bf16 weights, activations rounded to bf16, k in pairs as vdpbf16ps adds them
+  kBf16Dot,  // bf16 weights, normed rows rounded to bf16, their products in pairs as vdpbf16ps adds them
 };
 
-// Activations entering a matmul: f32 in kF32 and kBf16Fma, bf16 in kBf16Dot.
+// Activations that an engine's class rounds: f32 (not at all) in kF32 and kBf16Fma, bf16 in kBf16Dot.
 constexpr DType ActivationType(NumericClass c) {
   return c == NumericClass::kBf16Dot ? DType::kBf16 : DType::kF32;
+}
+// The class of one matmul: an engine of kBf16Dot leaves some activations f32
+// (compiler/passes/select_kernels.cc).
+constexpr NumericClass MatmulClass(NumericClass engine, DType x_type) {
+  return engine == NumericClass::kBf16Dot && x_type == DType::kF32 ? NumericClass::kBf16Fma : engine;
 }
 constexpr DType WeightType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
 constexpr DType KvType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }

@@ -3,12 +3,10 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "runtime/sample/sequence_sampler.h"
 
 namespace lathe {
 namespace {
-
-// Stronger than any logit: the token is chosen, and its logprob is that of the raw distribution.
-constexpr float kForce = 1e30f;
 
 // Rows [first, first + n) of `ids`, every one with logits. `targets` (n) is filled with what kScore forces.
 void FillStep(DirectMode mode, std::span<const TokenId> ids, int first, int n, const KvSequence& seq,
@@ -28,12 +26,8 @@ void FillStep(DirectMode mode, std::span<const TokenId> ids, int first, int n, c
   for (int i = 0; i < n; ++i) {
     step->logit_rows.push_back(i);
     if (mode == DirectMode::kLogits) continue;
-    TokenBias& target = (*targets)[static_cast<size_t>(i)];
-    target = {ids[static_cast<size_t>(first + i) + 1], kForce};
-    SampleRow& row = step->samples[static_cast<size_t>(i)];
-    row.want_logprob = true;
-    row.biases = &target;
-    row.n_biases = 1;
+    step->samples[static_cast<size_t>(i)] =
+        ForcedRow(ids[static_cast<size_t>(first + i) + 1], &(*targets)[static_cast<size_t>(i)]);
   }
 }
 

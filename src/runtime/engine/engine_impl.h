@@ -29,6 +29,8 @@ class EngineCore final : public Engine {
   EngineStats Stats() const override;
   Expected<std::vector<TokenId>> Tokenize(const std::string& text, bool add_special,
                                           bool parse_special) const override;
+  std::string TokenBytes(TokenId id) const override { return text_->TokenBytes(id); }
+  const std::string& ChatTemplate() const override { return text_->ChatTemplateSource(); }
   std::string Detokenize(const std::vector<TokenId>& ids, bool skip_special) const override;
   Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const override;
   Expected<Score> ScoreWindow(const std::vector<TokenId>& ids) override;

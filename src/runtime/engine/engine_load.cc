@@ -92,7 +92,7 @@ ModelInfo InfoOf(const EngineReader& file, const ModelSpec& spec, const std::vec
                  .max_context = exec.max_positions,
                  .eos_ids = spec.eos_ids,
                  .bos_id = spec.bos_id,
-                 .has_chat_template = file.HasBlob("chat_template")};
+                 .has_chat_template = false};
   for (const Plan& plan : plans) {
     for (const WeightDef& w : plan.weights)
       if (w.layout != WeightLayout::kTable) info.weight_bytes += w.bytes;  // a table gives one row a token
@@ -105,6 +105,7 @@ ModelInfo InfoOf(const EngineReader& file, const ModelSpec& spec, const std::vec
 SamplingParams DefaultsOf(const ModelSpec& spec) {
   SamplingParams sampling;
   if (spec.default_temperature >= 0) sampling.temperature = spec.default_temperature;
+  if (!spec.default_do_sample) sampling.temperature = 0;
   if (spec.default_top_p > 0) sampling.top_p = spec.default_top_p;
   if (spec.default_top_k >= 0) sampling.top_k = spec.default_top_k;
   if (spec.default_repetition_penalty > 0) sampling.repetition_penalty = spec.default_repetition_penalty;
@@ -132,7 +133,8 @@ Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const En
   parts.keep_alive = file;
   parts.info = InfoOf(*file, spec, plans, exec);
   parts.defaults = DefaultsOf(spec);
-  LATHE_ASSIGN_OR_RETURN(parts.text, LoadTextModel(*file));
+  LATHE_ASSIGN_OR_RETURN(parts.text, LoadTextModel(*file, options.chat_template, spec.eos_ids));
+  parts.info.has_chat_template = !parts.text->ChatTemplateSource().empty();
   if (plans.size() == 1) {
     LATHE_ASSIGN_OR_RETURN(parts.executor, OpenCpuExecutor(*file, std::move(plans[0]), exec, nullptr));
   } else {

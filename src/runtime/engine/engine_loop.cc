@@ -76,6 +76,10 @@ void EngineCore::RunStep() {
   Deliver();
   if (step == nullptr) return;
   const double start = NowSeconds();
+  for (RequestId id : scheduler_.started()) {
+    const auto it = streams_.find(id);
+    if (it != streams_.end()) it->second->Started(start);
+  }
   const Status status = executor_->Execute(*step, &result_);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;

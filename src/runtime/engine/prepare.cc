@@ -10,6 +10,7 @@ namespace lathe {
 namespace {
 
 constexpr int kMaxContinuations = 64;
+constexpr int kMaxLogprobs = 20;
 constexpr size_t kMaxSaltBytes = 4096;
 constexpr double kMaxDeadlineSeconds = 1e9;
 
@@ -33,6 +34,18 @@ Status CheckFields(const Request& request, int vocab) {
   if (!(request.deadline_seconds >= 0 && request.deadline_seconds <= kMaxDeadlineSeconds)) {
     return Error(StatusCode::kInvalidArgument, "deadline_seconds must be in [0, %g], but is %g",
                  kMaxDeadlineSeconds, request.deadline_seconds);
+  }
+  if (request.prompt_logprobs < -1 || request.prompt_logprobs > kMaxLogprobs) {
+    return Error(StatusCode::kInvalidArgument, "prompt_logprobs must be in [-1, %d], but is %d", kMaxLogprobs,
+                 request.prompt_logprobs);
+  }
+  if (request.embed && (request.n != 1 || request.prompt_logprobs >= 0 || request.format)) {
+    return Error(StatusCode::kInvalidArgument,
+                 "an embedding generates nothing: leave n at 1 and prompt_logprobs and format out");
+  }
+  if (request.format && (request.sampling.ignore_eos || request.sampling.min_tokens > 0)) {
+    return Error(StatusCode::kInvalidArgument,
+                 "an output format says itself where the output ends: leave ignore_eos and min_tokens out");
   }
   if (request.cache_salt.size() > kMaxSaltBytes) {
     return Error(StatusCode::kInvalidArgument, "cache_salt must have at most %zu bytes, but has %zu",
@@ -83,14 +96,24 @@ Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& i
   SchedRequest out;
   LATHE_ASSIGN_OR_RETURN(out.prompt, PromptIds(request.prompt, info.vocab, text));
   LATHE_RETURN_IF_ERROR(scheduler.CheckFits(out.prompt.size(), request.sampling.max_tokens));
+  ConstraintFactory constraint;
+  if (request.format) {
+    LATHE_ASSIGN_OR_RETURN(constraint, text.CompileFormat(*request.format));
+  }
   out.policy =
-      std::make_shared<SamplingPolicy>(request.sampling, info.eos_ids, BadSequences(request.sampling, text));
+      std::make_shared<SamplingPolicy>(request.sampling, info.eos_ids, BadSequences(request.sampling, text),
+                                       std::move(constraint), info.vocab);
   out.seed = request.sampling.seed ? *request.sampling.seed : DrawSeed();
   out.n = request.n;
   out.priority = request.priority;
   if (request.deadline_seconds > 0) out.deadline = now + request.deadline_seconds;
   out.cache_salt = request.cache_salt;
-  out.allow_cache = request.allow_cache;
+  if (request.embed) out.report = PromptReport::kMeanHidden;
+  if (request.prompt_logprobs >= 0) {
+    out.report = PromptReport::kLogprobs;
+    out.report_top = request.prompt_logprobs;
+  }
+  out.allow_cache = request.allow_cache && out.report == PromptReport::kNone;
   return out;
 }
 

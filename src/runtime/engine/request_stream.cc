@@ -3,13 +3,25 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace lathe {
 
 RequestStream::RequestStream(const SchedRequest& request, OutputCallback callback, const TextModel& text)
-    : policy_(request.policy), callback_(std::move(callback)), n_open_(request.n) {
+    : policy_(request.policy), callback_(std::move(callback)), n_open_(request.n), submitted_(NowSeconds()) {
   usage_.prompt_tokens = static_cast<int>(request.prompt.size());
-  for (int i = 0; i < request.n; ++i) parts_.push_back({text.NewStream(), StopChecker(&policy_->params())});
+  if (request.report == PromptReport::kLogprobs) prompt_ = request.prompt;
+  for (int i = 0; i < request.n; ++i)
+    parts_.push_back(
+        {text.NewStream(policy_->params().skip_special_tokens), StopChecker(&policy_->params())});
+}
+
+TokenOutput RequestStream::OutputOf(const SampledToken& from) {
+  TokenOutput token;
+  token.id = from.id;
+  token.logprob = from.logprob;
+  for (const TokenLogprob& t : from.top) token.top.push_back({t.id, t.logprob});
+  return token;
 }
 
 bool RequestStream::AddText(Continuation* part, const SequenceEvent& event, std::string* out) {
@@ -32,13 +44,13 @@ void RequestStream::Fill(const SequenceEvent& event, OutputDelta* delta) {
   delta->tokens.clear();
   delta->finish = event.finish;
   delta->error = event.error;
+  delta->embedding = event.embedding;
+  delta->prompt.clear();
+  if (event.prompt != nullptr) FillPrompt(*event.prompt, &delta->prompt);
   if (event.token != nullptr) {
     ++part.n_tokens;
     ++usage_.completion_tokens;
-    TokenOutput& token = delta->tokens.emplace_back();
-    token.id = event.token->id;
-    token.logprob = event.token->logprob;
-    for (const TokenLogprob& t : event.token->top) token.top.push_back({t.id, t.logprob});
+    delta->tokens.push_back(OutputOf(*event.token));
   }
   const bool stopped = AddText(&part, event, &delta->text);
   if (stopped && (event.finish == FinishReason::kNone || event.finish == FinishReason::kLength)) {
@@ -52,6 +64,12 @@ void RequestStream::Fill(const SequenceEvent& event, OutputDelta* delta) {
     outcome_ = std::max(outcome_, delta->finish);
   }
   delta->last = n_open_ == 0;
+  delta->queued_seconds = started_ > 0 ? started_ - submitted_ : 0;
+}
+
+void RequestStream::FillPrompt(const std::vector<SampledToken>& report, std::vector<TokenOutput>* out) const {
+  out->emplace_back().id = prompt_[0];  // nothing stands before it
+  for (const SampledToken& token : report) out->push_back(OutputOf(token));
 }
 
 bool RequestStream::Call(const OutputDelta& delta) {

@@ -27,6 +27,10 @@ class RequestStream {
   bool done(int index) const { return parts_[static_cast<size_t>(index)].done; }
   // How the request as a whole ended, once done(): the worst of its continuations.
   FinishReason outcome() const { return outcome_; }
+  // Its first rows are in a step that starts at `now` (later calls change nothing).
+  void Started(double now) {
+    if (started_ == 0) started_ = now;
+  }
 
  private:
   struct Continuation {
@@ -38,10 +42,16 @@ class RequestStream {
   // True: a stop string was met.
   bool AddText(Continuation* part, const SequenceEvent& event, std::string* out);
 
+  static TokenOutput OutputOf(const SampledToken& from);
+  void FillPrompt(const std::vector<SampledToken>& report, std::vector<TokenOutput>* out) const;
+
   std::shared_ptr<const SamplingPolicy> policy_;
   OutputCallback callback_;
   std::vector<Continuation> parts_;  // (n)
   int n_open_;
+  std::vector<TokenId> prompt_;  // where its logprobs are reported
+  double submitted_;
+  double started_ = 0;
   Usage usage_;
   FinishReason outcome_ = FinishReason::kStop;
 };

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "formats/engine_file.h"
+#include "runtime/engine/output_formats.h"
 #include "text/template/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -22,8 +23,11 @@ Expected<Json> ParseArgument(const std::string& text, const char* field, Json::v
 
 class RealTextModel final : public TextModel {
  public:
-  RealTextModel(Tokenizer tokenizer, Expected<ChatTemplate> chat_template)
-      : tokenizer_(std::move(tokenizer)), template_(std::move(chat_template)) {
+  RealTextModel(Tokenizer tokenizer, std::string chat_template, std::span<const TokenId> eos_ids)
+      : tokenizer_(std::move(tokenizer)),
+        template_source_(std::move(chat_template)),
+        template_(ParseTemplate(template_source_)),
+        formats_(tokenizer_, eos_ids) {
     const std::pair<const char*, TokenId> named[] = {{"bos_token", tokenizer_.bos_id()},
                                                      {"eos_token", tokenizer_.eos_id()},
                                                      {"unk_token", tokenizer_.unk_id()},
@@ -42,8 +46,13 @@ class RealTextModel final : public TextModel {
   std::string Decode(std::span<const TokenId> ids, bool skip_special) const override {
     return tokenizer_.Decode(ids, skip_special);
   }
-  std::unique_ptr<TextModel::Stream> NewStream() const override {
-    return std::make_unique<Decoding>(tokenizer_);
+  std::unique_ptr<TextModel::Stream> NewStream(bool skip_special) const override {
+    return std::make_unique<Decoding>(tokenizer_, skip_special);
+  }
+  std::string TokenBytes(TokenId id) const override { return tokenizer_.TokenBytes(id); }
+  const std::string& ChatTemplateSource() const override { return template_source_; }
+  Expected<ConstraintFactory> CompileFormat(const OutputFormat& format) const override {
+    return formats_.Compile(format);
   }
 
   Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const override {
@@ -64,7 +73,7 @@ class RealTextModel final : public TextModel {
  private:
   class Decoding final : public TextModel::Stream {
    public:
-    explicit Decoding(const Tokenizer& tokenizer) : decoder_(tokenizer, /*skip_special=*/true) {}
+    Decoding(const Tokenizer& tokenizer, bool skip_special) : decoder_(tokenizer, skip_special) {}
     std::string Push(TokenId id) override { return decoder_.Push(id); }
     std::string Flush() override { return decoder_.Flush(); }
 
@@ -99,28 +108,38 @@ class RealTextModel final : public TextModel {
     return context;
   }
 
+  static Expected<ChatTemplate> ParseTemplate(const std::string& source) {
+    if (!source.empty()) return ChatTemplate::Parse(source);
+    return Error(StatusCode::kUnsupported, "the model has no chat template: send a text prompt instead");
+  }
+
   const Tokenizer tokenizer_;
+  const std::string template_source_;
   const Expected<ChatTemplate> template_;
+  const OutputFormats formats_;
   Json variables_ = Json::object();
   RenderOptions render_;
 };
 
 }  // namespace
 
-std::unique_ptr<TextModel> MakeTextModel(Tokenizer tokenizer, Expected<ChatTemplate> chat_template) {
-  return std::make_unique<RealTextModel>(std::move(tokenizer), std::move(chat_template));
+std::unique_ptr<TextModel> MakeTextModel(Tokenizer tokenizer, std::string chat_template,
+                                         std::span<const TokenId> eos_ids) {
+  return std::make_unique<RealTextModel>(std::move(tokenizer), std::move(chat_template), eos_ids);
 }
 
-Expected<std::unique_ptr<TextModel>> LoadTextModel(const EngineReader& file) {
+Expected<std::unique_ptr<TextModel>> LoadTextModel(const EngineReader& file, const std::string& chat_template,
+                                                   std::span<const TokenId> eos_ids) {
   LATHE_ASSIGN_OR_RETURN(const std::string_view blob, file.TextBlob("tokenizer"));
   LATHE_ASSIGN_OR_RETURN(Tokenizer tokenizer, Tokenizer::Deserialize(blob));
-  if (!file.HasBlob("chat_template")) {
-    return MakeTextModel(
-        std::move(tokenizer),
-        Error(StatusCode::kUnsupported, "the model has no chat template: send a text prompt instead"));
+  std::string source = chat_template;
+  if (!source.empty()) {
+    LATHE_RETURN_IF_ERROR(ChatTemplate::Parse(source).status());
+  } else if (file.HasBlob("chat_template")) {
+    LATHE_ASSIGN_OR_RETURN(const std::string_view own, file.TextBlob("chat_template"));
+    source = own;
   }
-  LATHE_ASSIGN_OR_RETURN(const std::string_view source, file.TextBlob("chat_template"));
-  return MakeTextModel(std::move(tokenizer), ChatTemplate::Parse(source));
+  return MakeTextModel(std::move(tokenizer), std::move(source), eos_ids);
 }
 
 }  // namespace lathe

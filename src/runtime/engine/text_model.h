@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "lathe/request.h"
+#include "runtime/sample/token_constraint.h"
 
 namespace lathe {
 
@@ -26,21 +27,30 @@ class TextModel {
   virtual std::vector<TokenId> Encode(const std::string& text, bool add_special,
                                       bool parse_special) const = 0;
   virtual std::string Decode(std::span<const TokenId> ids, bool skip_special) const = 0;
-  // A decoder that leaves special tokens out; this object must outlive it.
-  virtual std::unique_ptr<Stream> NewStream() const = 0;
+  // This object must outlive the decoder.
+  virtual std::unique_ptr<Stream> NewStream(bool skip_special) const = 0;
+  virtual std::string TokenBytes(TokenId id) const = 0;
+  // Source of the chat template; empty without one.
+  virtual const std::string& ChatTemplateSource() const = 0;
+  // What the output must stay within, as a factory of its states; compiles at most once for equal formats.
+  // Errors: kInvalidArgument, kUnsupported, kResourceExhausted (limits), with what was found and where.
+  virtual Expected<ConstraintFactory> CompileFormat(const OutputFormat& format) const = 0;
   // Ids (and, unless null, the text) of a conversation. Special tokens in what users wrote are text.
   // Errors: kUnsupported without a template, kInvalidArgument for messages that are not what it expects.
   virtual Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const = 0;
 };
 
-class ChatTemplate;
 class EngineReader;
 class Tokenizer;
 
-// Over a model's own tokenizer and template. Without a template, the Status says why there is none.
-std::unique_ptr<TextModel> MakeTextModel(Tokenizer tokenizer, Expected<ChatTemplate> chat_template);
+// Over a tokenizer and the source of a chat template ("": none). A source that lathe cannot read only makes
+// RenderChat fail. Ids in eos_ids end an output.
+std::unique_ptr<TextModel> MakeTextModel(Tokenizer tokenizer, std::string chat_template,
+                                         std::span<const TokenId> eos_ids);
 
-// From the blobs of an engine file. A template that lathe cannot read only makes RenderChat fail.
-Expected<std::unique_ptr<TextModel>> LoadTextModel(const EngineReader& file);
+// From the blobs of an engine file. chat_template: a source that replaces the model's, and must be readable;
+// "" for the model's own.
+Expected<std::unique_ptr<TextModel>> LoadTextModel(const EngineReader& file, const std::string& chat_template,
+                                                   std::span<const TokenId> eos_ids);
 
 }  // namespace lathe

@@ -22,7 +22,7 @@ constexpr TokenId kControl = 50256;  // <|endoftext|> of GPT-2
 std::unique_ptr<TextModel> Model() {
   auto tokenizer = Tokenizer::LoadDir(LATHE_SOURCE_DIR "/tests/data/tokenizers/gpt2");
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
-  return MakeTextModel(std::move(tokenizer).value(), ChatTemplate::Parse(kTemplate));
+  return MakeTextModel(std::move(tokenizer).value(), kTemplate, {});
 }
 
 Prompt::Chat Chat(std::string messages) {
@@ -35,7 +35,7 @@ TEST(TextModel, StreamEqualsDecode) {
        {"Hello there, h\xC3\xA9llo w\xC3\xB6rld", "\xF0\x9F\xA6\x99 llama", "", " \n\n x"}) {
     const auto ids = model->Encode(text, false, false);
     EXPECT_EQ(model->Decode(ids, true), text);
-    const auto stream = model->NewStream();
+    const auto stream = model->NewStream(true);
     std::string out;
     for (TokenId id : ids) out += stream->Push(id);
     out += stream->Flush();
@@ -109,11 +109,10 @@ TEST(TextModel, RefusesWhatIsNotAConversation) {
 TEST(TextModel, WithoutATemplateSaysWhy) {
   auto tokenizer = Tokenizer::LoadDir(LATHE_SOURCE_DIR "/tests/data/tokenizers/gpt2");
   ASSERT_TRUE(tokenizer.ok());
-  const auto model =
-      MakeTextModel(std::move(tokenizer).value(), Status(StatusCode::kUnsupported, "none here"));
+  const auto model = MakeTextModel(std::move(tokenizer).value(), "", {});
   const auto ids = model->RenderChat(Chat("[]"), nullptr);
   EXPECT_EQ(ids.status().code(), StatusCode::kUnsupported);
-  EXPECT_EQ(ids.status().message(), "none here");
+  EXPECT_THAT(ids.status().message(), HasSubstr("no chat template"));
 }
 
 }  // namespace

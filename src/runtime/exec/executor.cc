@@ -63,6 +63,7 @@ class CpuExecutor final : public StepExecutor {
   void RunAttention(const PlanOp& op, const Worker& worker);
   void RunComm(const PlanOp& op, const Worker& worker);
   void Sample(const Worker& worker, StepResult* result);
+  void CopyHidden(std::vector<float>* out) const;
 
   template <typename T = void>
   T* Buffer(int id) const {
@@ -144,7 +145,7 @@ Status CpuExecutor::BindTactics() {
     BoundTactic bound;
     for (const TacticBucket& bucket : tactic.buckets) {
       const GemmKernel* kernel = FindGemm(bucket.kernel);
-      if (kernel == nullptr || kernel->isa > plan_.isa || kernel->numeric != plan_.numeric)
+      if (kernel == nullptr || kernel->isa > plan_.isa || kernel->numeric != MatmulClass(plan_.numeric, tactic.x_type))
         return Error(StatusCode::kMismatch,
                      "the engine names the kernel '%s', which this lathe does not have; build "
                      "it again with 'lathe build'",
@@ -246,6 +247,7 @@ Status CpuExecutor::Execute(const Step& step, StepResult* result) {
       workers_->Finish(index, number++);
     }
   });
+  if (sample && step.want_hidden) CopyHidden(&result->hidden);
   if (sample && step.want_logits) {
     const float* logits = Buffer<float>(plan_.logits_buffer);
     result->logits.assign(logits, logits + step.logit_rows.size() * static_cast<size_t>(plan_.vocab));
@@ -344,7 +346,7 @@ void CpuExecutor::RunAttention(const PlanOp& op, const Worker& worker) {
                        .n_seqs = static_cast<int>(seqs_.size()),
                        .window = op.window,
                        .y = Buffer(op.out),
-                       .y_type = ActivationType(plan_.numeric)},
+                       .y_type = op.f32_out ? DType::kF32 : ActivationType(plan_.numeric)},
                       worker);
 }
 
@@ -358,6 +360,15 @@ void CpuExecutor::RunComm(const PlanOp& op, const Worker& worker) {
                          Buffer<float>(op.out), plan_.vocab);
   if (op.kind == PlanOpKind::kSend) comm_->Send(op.peer, Buffer(op.in), residual_bytes);
   if (op.kind == PlanOpKind::kRecv) comm_->Recv(op.peer, Buffer(op.out), residual_bytes);
+}
+
+// What the head multiplied: the last hidden state of each logit row, after the final norm.
+void CpuExecutor::CopyHidden(std::vector<float>* out) const {
+  const auto head = std::ranges::find_if(
+      plan_.ops, [](const PlanOp& op) { return op.kind == PlanOpKind::kGemm && op.logit_rows; });
+  LATHE_CHECK(head != plan_.ops.end());
+  const float* rows = Buffer<float>(head->in);  // the head's x is never rounded
+  out->assign(rows, rows + step_->logit_rows.size() * static_cast<size_t>(plan_.hidden));
 }
 
 void CpuExecutor::Sample(const Worker& worker, StepResult* result) {

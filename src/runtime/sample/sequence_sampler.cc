@@ -7,6 +7,7 @@ namespace lathe {
 namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+constexpr float kForced = 1e30f;  // stronger than any logit
 
 // Forbids `id` in biases sorted by id.
 void Forbid(TokenId id, std::vector<TokenBias>* biases) {
@@ -38,8 +39,11 @@ std::vector<TokenBias> SortedBiases(const SamplingParams& params) {
 }  // namespace
 
 SamplingPolicy::SamplingPolicy(SamplingParams params, std::span<const TokenId> eos_ids,
-                               std::vector<std::vector<TokenId>> bad_sequences)
-    : params_(std::move(params)) {
+                               std::vector<std::vector<TokenId>> bad_sequences, ConstraintFactory constraint,
+                               int vocab)
+    : params_(std::move(params)),
+      new_constraint_(std::move(constraint)),
+      n_mask_words_((static_cast<size_t>(vocab) + 31) / 32) {
   end_ids_ = params_.stop_ids;
   if (!params_.ignore_eos) end_ids_.insert(end_ids_.end(), eos_ids.begin(), eos_ids.end());
   std::ranges::sort(end_ids_);
@@ -71,6 +75,10 @@ SequenceSampler::SequenceSampler(std::shared_ptr<const SamplingPolicy> policy, u
     : policy_(std::move(policy)), seed_(seed) {
   // Only the repetition penalty looks at the prompt.
   if (policy_->params().repetition_penalty != 1) counter_.AddPrompt(prompt);
+  if (policy_->new_constraint_) {
+    constraint_ = policy_->new_constraint_();
+    mask_.resize(policy_->n_mask_words_);
+  }
 }
 
 std::span<const TokenBias> SequenceSampler::Biases(std::span<const TokenId> generated) {
@@ -110,6 +118,20 @@ SampleRow SequenceSampler::Row(std::span<const TokenId> generated) {
   const auto biases = Biases(generated);
   row.biases = biases.data();
   row.n_biases = static_cast<int32_t>(biases.size());
+  if (constraint_ != nullptr) {
+    if (!mask_is_current_) constraint_->FillMask(mask_);
+    mask_is_current_ = true;
+    row.mask = mask_.data();
+  }
+  return row;
+}
+
+SampleRow ForcedRow(TokenId id, TokenBias* target) {
+  *target = {id, kForced};
+  SampleRow row;
+  row.want_logprob = true;
+  row.biases = target;
+  row.n_biases = 1;
   return row;
 }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/api/sample.h"
 #include "lathe/request.h"
+#include "runtime/sample/token_constraint.h"
 #include "runtime/sample/token_counter.h"
 
 namespace lathe {
@@ -17,8 +18,10 @@ class SamplingPolicy {
   // `params` has passed Validate(). eos_ids: of the model. bad_sequences: the bad words as token ids, none
   // empty; a word of one token is always forbidden, of a longer one its last token where the tokens before
   // it were just generated.
+  // constraint: empty, or what the output must stay within; masks are over `vocab` tokens.
   SamplingPolicy(SamplingParams params, std::span<const TokenId> eos_ids,
-                 std::vector<std::vector<TokenId>> bad_sequences);
+                 std::vector<std::vector<TokenId>> bad_sequences, ConstraintFactory constraint = {},
+                 int vocab = 0);
 
   const SamplingParams& params() const { return params_; }
   // Whether generated token number `index` (from 0) ends the sequence by being `id`.
@@ -32,8 +35,14 @@ class SamplingPolicy {
   std::vector<TokenBias> biases_;                    // sorted by id, unique
   std::vector<TokenBias> biases_before_min_;         // the same, and end ids forbidden
   std::vector<std::vector<TokenId>> bad_sequences_;  // of two tokens and more
+  ConstraintFactory new_constraint_;
+  size_t n_mask_words_ = 0;
   bool uses_counts_ = false;
 };
+
+// A row that takes `target` whatever the logits are, for its logprob under the raw distribution. `target`
+// must outlive the row; its bias is set here.
+SampleRow ForcedRow(TokenId id, TokenBias* target);
 
 // The sampling state of one continuation. Not thread-safe.
 class SequenceSampler {
@@ -44,9 +53,11 @@ class SequenceSampler {
   // How the token after `generated` (all tokens of this continuation so far) is chosen. The row's pointers
   // stay valid until the next call of a non-const member.
   SampleRow Row(std::span<const TokenId> generated);
-  // `id` was generated.
-  void Add(TokenId id) {
+  // `id` was generated. False: the constraint does not allow it.
+  bool Add(TokenId id) {
     if (policy_->uses_counts()) counter_.AddOutput(id);
+    mask_is_current_ = false;
+    return constraint_ == nullptr || constraint_->Accept(id);
   }
   const SamplingPolicy& policy() const { return *policy_; }
 
@@ -57,6 +68,9 @@ class SequenceSampler {
   uint64_t seed_;
   TokenCounter counter_;
   std::vector<TokenBias> row_biases_;  // when bad words forbid something just now
+  std::unique_ptr<TokenConstraint> constraint_;
+  std::vector<uint32_t> mask_;  // of constraint_, when mask_is_current_
+  bool mask_is_current_ = false;
 };
 
 }  // namespace lathe

@@ -15,6 +15,8 @@ const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events)
   step_.sequences.clear();
   step_.logit_rows.clear();
   step_.samples.clear();
+  step_.want_hidden = false;
+  started_.clear();
   scheduled_.clear();
   preempted_ = false;
   PlaceDecodes();
@@ -52,7 +54,7 @@ void Scheduler::PlaceDecodes() {
       LATHE_CHECK_GT(running_.size(), 1u);
       Preempt(running_.back());
     }
-    if (seq->state == Sequence::State::kRunning) AddSlice(seq, 1, 1);
+    if (seq->state == Sequence::State::kRunning) AddSlice(seq, 1, 0, 1);
   }
 }
 
@@ -93,6 +95,7 @@ bool Scheduler::TryAdmit(Sequence* seq) {
   EnterRunning(seq);
   if (!request.started) {
     request.started = true;
+    started_.push_back(request.spec.id);
     --counters_.unstarted;
     request.cached_tokens = found;
     counters_.cached_tokens += static_cast<uint64_t>(found);
@@ -110,13 +113,32 @@ void Scheduler::PlaceChunk(Sequence* seq) {
   }
 
   int n_rows = RopeRows(*seq, std::min(seq->n_pending(), RowsLeft()));
+  int n_reports = ReportRows(*seq, n_rows);
+  if (n_reports > LogitsLeft()) {
+    n_reports = LogitsLeft();
+    n_rows = ReportFirst(*seq) + n_reports - seq->n_computed;
+  }
   int n_logits = 0;
-  if (n_rows == seq->n_pending()) {
+  if (n_rows == seq->n_pending() && seq->request->spec.report != PromptReport::kMeanHidden) {
     const int wanted = seq->request->forked ? 1 : seq->request->spec.n;
-    n_logits = std::min(wanted, LogitsLeft());
+    n_logits = std::min(wanted, LogitsLeft() - n_reports);
     if (n_logits == 0) --n_rows;  // its last row waits for a step that can sample it
   }
-  if (n_rows > 0) AddSlice(seq, n_rows, n_logits);
+  if (n_rows > 0) AddSlice(seq, n_rows, n_reports, n_logits);
+}
+
+// The first position from the sequence's pending ones on that is still to be reported.
+int Scheduler::ReportFirst(const Sequence& seq) const {
+  return std::max(seq.n_computed, seq.request->n_reported);
+}
+
+// Logit rows that the next n_rows need for the report of the prompt. They are the last rows of those, but for
+// the prompt's very last where that gives the first token instead.
+int Scheduler::ReportRows(const Sequence& seq, int n_rows) const {
+  const PromptReport report = seq.request->spec.report;
+  if (report == PromptReport::kNone || seq.index != 0) return 0;
+  const int end = report == PromptReport::kMeanHidden ? seq.n_prompt : seq.n_prompt - 1;
+  return std::max(0, std::min(end, seq.n_computed + n_rows) - ReportFirst(seq));
 }
 
 void Scheduler::Preempt(Sequence* seq) {
@@ -144,7 +166,7 @@ int Scheduler::RopeRows(const Sequence& seq, int n_rows) const {
   return std::min(n_rows, std::max(1, limits_.dynamic_rope_from - first));
 }
 
-void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_logits) {
+void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits) {
   const int first_row = step_.n_rows();
   const int first = seq->n_computed;
   const auto begin = seq->tokens.begin() + first;
@@ -155,12 +177,29 @@ void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_logits) {
                              .rope_length = RopeLength(*seq, first, n_rows),
                              .pages = seq->kv.pages.data(),
                              .n_pages = kv_.PagesFor(first + n_rows)});
+  RequestState& request = *seq->request;
+  const bool hidden = request.spec.report == PromptReport::kMeanHidden;
+  if (n_reports > 0) {
+    step_.want_hidden |= hidden;
+    request.report_targets.resize(static_cast<size_t>(seq->n_prompt));
+  }
+  for (int i = 0; i < n_reports; ++i) {
+    const int at = ReportFirst(*seq) + i;
+    step_.logit_rows.push_back(first_row + at - first);
+    if (hidden) {
+      step_.samples.emplace_back();
+      continue;
+    }
+    step_.samples.push_back(ForcedRow(seq->tokens[static_cast<size_t>(at) + 1],
+                                      &request.report_targets[static_cast<size_t>(at)]));
+    step_.samples.back().n_top_logprobs = request.spec.report_top;
+  }
   for (int i = 0; i < n_logits; ++i) {
     step_.logit_rows.push_back(first_row + n_rows - 1);
     step_.samples.push_back(seq->sampler.Row(seq->generated()));
     step_.samples.back().seed += static_cast<uint64_t>(i);  // continuation i of a prompt
   }
-  scheduled_.push_back({seq, n_rows, n_logits});
+  scheduled_.push_back({seq, n_rows, n_reports, n_logits});
 }
 
 }  // namespace lathe

@@ -144,17 +144,50 @@ void Scheduler::ApplyResult(const StepResult& result, std::vector<SequenceEvent>
   LATHE_CHECK_EQ(result.tokens.size(), step_.logit_rows.size());
   in_step_ = false;
   std::span<const SampledToken> tokens = result.tokens;
+  std::span<const float> hidden = result.hidden;
+  const size_t n_hidden = step_.want_hidden ? hidden.size() / step_.logit_rows.size() : 0;
   for (const Scheduled& done : scheduled_) {
-    const auto mine = tokens.first(static_cast<size_t>(done.n_logits));
-    tokens = tokens.subspan(mine.size());
+    const auto reports = tokens.first(static_cast<size_t>(done.n_reports));
+    const auto mine = tokens.subspan(reports.size(), static_cast<size_t>(done.n_logits));
+    const auto states = hidden.first(n_hidden * reports.size());
+    tokens = tokens.subspan(reports.size() + mine.size());
+    hidden = hidden.subspan(n_hidden * (reports.size() + mine.size()));
     Sequence* seq = done.seq;
     if (seq->state == Sequence::State::kDone) continue;  // another continuation failed its request just now
     const int again = std::min(seq->n_computed + done.n_rows, seq->n_lost) - seq->n_computed;
     counters_.recomputed_tokens += static_cast<uint64_t>(std::max(0, again));
     seq->n_computed += done.n_rows;
     kv_.Commit(&seq->kv, seq->tokens, seq->n_computed);
-    if (done.n_logits > 0) ApplyTokens(seq, mine, events);
+    if (done.n_reports > 0) ApplyReport(seq, reports, states, events);
+    if (done.n_logits > 0 && seq->state != Sequence::State::kDone) ApplyTokens(seq, mine, events);
   }
+}
+
+// Rows of the prompt that were asked about. The last one of an embedding ends its request.
+void Scheduler::ApplyReport(Sequence* seq, std::span<const SampledToken> rows, std::span<const float> hidden,
+                            std::vector<SequenceEvent>* events) {
+  RequestState& request = *seq->request;
+  for (const SampledToken& row : rows) {
+    const Status error = CheckToken(row, request.n_reported + 1, limits_.vocab);
+    ++request.n_reported;
+    if (error.ok()) continue;
+    request.in_doubt = !row.finite;
+    Cancel(request.spec.id, FinishReason::kError, error, events);
+    return;
+  }
+  if (request.spec.report == PromptReport::kLogprobs) {
+    request.prompt_report.insert(request.prompt_report.end(), rows.begin(), rows.end());
+    return;
+  }
+  const size_t width = hidden.size() / rows.size();
+  request.hidden_sum.resize(width);
+  for (size_t i = 0; i < hidden.size(); ++i) request.hidden_sum[i % width] += static_cast<double>(hidden[i]);
+  if (request.n_reported < seq->n_prompt) return;
+  SequenceEvent& event = events->emplace_back();
+  event.request = request.spec.id;
+  event.finish = FinishReason::kStop;
+  for (double sum : request.hidden_sum) event.embedding.push_back(static_cast<float>(sum / seq->n_prompt));
+  EndSequence(seq);
 }
 
 void Scheduler::ApplyTokens(Sequence* seq, std::span<const SampledToken> tokens,
@@ -208,11 +241,15 @@ void Scheduler::AddToken(Sequence* seq, const SampledToken& token, std::vector<S
   const SamplingPolicy& policy = seq->sampler.policy();
   const int index = seq->n_tokens() - seq->n_prompt;
   seq->tokens.push_back(token.id);
-  seq->sampler.Add(token.id);
+  const bool allowed = seq->sampler.Add(token.id);
   seq->first_pass = false;
   ++counters_.generated_tokens;
   FinishReason finish = FinishReason::kNone;
-  if (policy.Ends(token.id, index)) {
+  Status error;
+  if (!allowed) {
+    finish = FinishReason::kError;
+    error = Error(StatusCode::kInternal, "token %d left the language of the output format", token.id);
+  } else if (policy.Ends(token.id, index)) {
     finish = FinishReason::kStop;
   } else if (seq->n_tokens() >= seq->request->max_length) {
     finish = FinishReason::kLength;
@@ -221,8 +258,10 @@ void Scheduler::AddToken(Sequence* seq, const SampledToken& token, std::vector<S
                      .index = seq->index,
                      .token = &token,
                      .finish = finish,
-                     .error = {},
+                     .error = std::move(error),
                      .cached_tokens = seq->request->cached_tokens});
+  if (index == 0 && seq->index == 0 && seq->request->spec.report == PromptReport::kLogprobs)
+    events->back().prompt = &seq->request->prompt_report;
   if (finish != FinishReason::kNone) EndSequence(seq);
 }
 

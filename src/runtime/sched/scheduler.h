@@ -27,6 +27,13 @@ struct SchedulerOptions {
   KvOptions kv;
 };
 
+// What is wanted of the rows of the prompt itself.
+enum class PromptReport : uint8_t {
+  kNone,
+  kLogprobs,    // of each prompt token given those before it
+  kMeanHidden,  // the mean of the last hidden states; the request then ends without generating
+};
+
 // A request as the scheduler wants it: checked, tokenized.
 struct SchedRequest {
   RequestId id = 0;             // unique among live requests
@@ -37,7 +44,9 @@ struct SchedRequest {
   int priority = 0;
   double deadline = std::numeric_limits<double>::infinity();  // on the clock of BuildStep(now)
   std::string cache_salt;
-  bool allow_cache = true;
+  bool allow_cache = true;  // false where every row of the prompt is to be reported
+  PromptReport report = PromptReport::kNone;
+  int report_top = 0;  // kLogprobs: alternatives of each prompt token
 };
 
 // What happened to one continuation: a token, its end, or both.
@@ -48,6 +57,9 @@ struct SequenceEvent {
   FinishReason finish = FinishReason::kNone;
   Status error;           // when finish is kError
   int cached_tokens = 0;  // of the request's prompt, so far
+  // With the first token: kLogprobs, one for each prompt token from the second on. Valid as long as `token`.
+  const std::vector<SampledToken>* prompt = nullptr;
+  std::vector<float> embedding = {};  // kMeanHidden, with the end
 };
 
 struct SchedulerStats {
@@ -93,6 +105,8 @@ class Scheduler {
   // The next step, or null when nothing is to be done. First ends what is past its deadline. The step and
   // what it points to stay as they are until ApplyResult.
   const Step* BuildStep(double now, std::vector<SequenceEvent>* events);
+  // Requests of which the step last built is the first.
+  std::span<const RequestId> started() const { return started_; }
   // The result of the step last built. Appends an event for each token.
   void ApplyResult(const StepResult& result, std::vector<SequenceEvent>* events);
   // The step last built was not run to its end: forgets it (the caller ends what was in it).
@@ -115,7 +129,8 @@ class Scheduler {
   struct Scheduled {
     Sequence* seq;
     int n_rows;
-    int n_logits;  // 0: rows in the middle of a prompt
+    int n_reports;  // logit rows for SchedRequest::report, before the others
+    int n_logits;   // 0: rows in the middle of a prompt
   };
 
   // Building (build_step.cc).
@@ -125,13 +140,17 @@ class Scheduler {
   void PlaceChunk(Sequence* seq);
   bool TryAdmit(Sequence* seq);
   void Preempt(Sequence* seq);
-  void AddSlice(Sequence* seq, int n_rows, int n_logits);
+  void AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits);
+  int ReportFirst(const Sequence& seq) const;
+  int ReportRows(const Sequence& seq, int n_rows) const;
   int RopeLength(const Sequence& seq, int first, int n_rows) const;
   int RopeRows(const Sequence& seq, int n_rows) const;
   int RowsLeft() const { return max_step_rows_ - step_.n_rows(); }
   int LogitsLeft() const { return limits_.max_logit_rows - static_cast<int>(step_.logit_rows.size()); }
 
   // Results and life cycle (scheduler.cc).
+  void ApplyReport(Sequence* seq, std::span<const SampledToken> rows, std::span<const float> hidden,
+                   std::vector<SequenceEvent>* events);
   void ApplyTokens(Sequence* seq, std::span<const SampledToken> tokens, std::vector<SequenceEvent>* events);
   void ForkRequest(Sequence* parent, std::span<const SampledToken> tokens,
                    std::vector<SequenceEvent>* events);
@@ -159,6 +178,7 @@ class Scheduler {
   bool is_blocked_ = false;
 
   Step step_;
+  std::vector<RequestId> started_;
   std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
   std::vector<Sequence*> prompts_;    // scratch
   bool in_step_ = false;

@@ -17,7 +17,8 @@ struct Scheduler::Sequence {
 
   int n_tokens() const { return static_cast<int>(tokens.size()); }
   int n_pending() const { return n_tokens() - n_computed; }
-  // Needs one row and gives one token: has its place in every step.
+  // Needs one row and gives one token: has its place in every step. (The mean of a prompt's hidden states
+  // wants its last row too, which then gives no token.)
   bool decodes() const;
   std::span<const TokenId> generated() const {
     return std::span(tokens).subspan(static_cast<size_t>(n_prompt));
@@ -43,9 +44,14 @@ struct Scheduler::RequestState {
   int max_length = 0;   // prompt and generated tokens of one continuation
   int n_open = 0;       // continuations not ended, those not forked yet included
   int cached_tokens = 0;
-  bool started = false;   // admitted once
-  bool forked = false;    // sequences has all n of them
-  bool in_doubt = false;  // its logits were not finite: its pages are not to be found again
+  bool started = false;  // admitted once
+  bool forked = false;   // sequences has all n of them
+  // SchedRequest::report: rows of the prompt before this position are done.
+  int n_reported = 0;
+  std::vector<TokenBias> report_targets;    // (n_prompt - 1) of rows on their way
+  std::vector<SampledToken> prompt_report;  // kLogprobs
+  std::vector<double> hidden_sum;           // kMeanHidden
+  bool in_doubt = false;                    // its logits were not finite: its pages are not to be found again
   std::vector<std::unique_ptr<Sequence>> sequences;
 };
 
@@ -58,7 +64,9 @@ inline Scheduler::Sequence::Sequence(RequestState* owner, int i, std::vector<Tok
       first_pass(i == 0),
       sampler(owner->spec.policy, owner->spec.seed + static_cast<uint64_t>(i), tokens) {}
 
-inline bool Scheduler::Sequence::decodes() const { return n_pending() == 1 && request->forked; }
+inline bool Scheduler::Sequence::decodes() const {
+  return n_pending() == 1 && request->forked && request->spec.report != PromptReport::kMeanHidden;
+}
 
 inline bool Scheduler::BetterRank::operator()(const Sequence* a, const Sequence* b) const {
   return a->rank < b->rank;

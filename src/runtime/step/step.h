@@ -31,6 +31,7 @@ struct Step {
   std::vector<int32_t> logit_rows;
   std::vector<SampleRow> samples;  // (logit_rows.size())
   bool want_logits = false;        // also copy out raw logits (evaluation); size in StepResult::logits
+  bool want_hidden = false;        // also copy out the last hidden state of the logit rows (embeddings)
 
   int n_rows() const { return static_cast<int>(token_ids.size()); }
 };
@@ -46,6 +47,7 @@ struct SampledToken {
 struct StepResult {
   std::vector<SampledToken> tokens;  // (logit_rows)
   std::vector<float> logits;         // (logit_rows, vocab) when want_logits
+  std::vector<float> hidden;         // (logit_rows, hidden) when want_hidden: after the final norm
 };
 
 // What the executor can hold; fixed at load.

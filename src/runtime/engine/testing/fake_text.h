@@ -43,7 +43,14 @@ class FakeText : public TextModel {
     return ids;
   }
   std::string Decode(std::span<const TokenId> ids, bool) const override { return Text(ids); }
-  std::unique_ptr<TextModel::Stream> NewStream() const override { return std::make_unique<FakeStream>(); }
+  std::unique_ptr<TextModel::Stream> NewStream(bool) const override { return std::make_unique<FakeStream>(); }
+  std::string TokenBytes(TokenId id) const override { return kPieces[static_cast<size_t>(id)]; }
+  const std::string& ChatTemplateSource() const override { return template_; }
+  // Of choices, each a sequence of ids as Encode gives them.
+  Expected<ConstraintFactory> CompileFormat(const OutputFormat& format) const override {
+    if (format.kind != OutputFormat::Kind::kChoice) return Error(StatusCode::kUnsupported, "choices only");
+    return ConstraintFactory([choices = format.choices] { return std::make_unique<FakeChoice>(choices); });
+  }
   Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const override {
     if (chat.messages_json.empty()) return Error(StatusCode::kInvalidArgument, "no messages");
     if (text != nullptr) *text = chat.messages_json;
@@ -51,6 +58,32 @@ class FakeText : public TextModel {
   }
 
  private:
+  class FakeChoice : public TokenConstraint {
+   public:
+    explicit FakeChoice(std::vector<std::string> choices) : left_(std::move(choices)) {}
+    void FillMask(std::span<uint32_t> words) override {
+      std::ranges::fill(words, 0u);
+      for (TokenId id = 0; id < kVocab; ++id)
+        if (!After(id).empty()) words[static_cast<size_t>(id) / 32] |= 1u << (id % 32);
+    }
+    bool Accept(TokenId id) override {
+      left_ = After(id);
+      return !left_.empty();
+    }
+
+   private:
+    std::vector<std::string> After(TokenId id) const {
+      const std::string piece = kPieces[static_cast<size_t>(id)];
+      std::vector<std::string> out;
+      for (const std::string& rest : left_)
+        if (id == kEos ? rest.empty() : (!piece.empty() && rest.starts_with(piece)))
+          out.push_back(rest.substr(piece.size()));
+      return out;
+    }
+    std::vector<std::string> left_;
+  };
+
+  std::string template_;
   class FakeStream : public TextModel::Stream {
    public:
     std::string Push(TokenId id) override {

@@ -24,6 +24,12 @@ inline uint64_t Extend(uint64_t state, int32_t token, int32_t position, int32_t 
                         static_cast<uint64_t>(rope)));
 }
 
+inline constexpr int kHiddenWidth = 3;
+inline void AppendHidden(uint64_t state, std::vector<float>* out) {
+  for (int i = 0; i < kHiddenWidth; ++i)
+    out->push_back(static_cast<float>(Mix(state, static_cast<uint64_t>(i)) % 1000));
+}
+
 // Token counts as one number, whatever their order.
 inline uint64_t CountDigest(int32_t id, int32_t in_prompt, int32_t in_output) {
   return Mix(static_cast<uint64_t>(id),
@@ -55,6 +61,7 @@ class FakeExecutor : public StepExecutor {
     LATHE_RETURN_IF_ERROR(CheckShape(step));
     result->tokens.clear();
     result->logits.clear();
+    result->hidden.clear();
     for (size_t i = 0; i < step.sequences.size(); ++i) LATHE_RETURN_IF_ERROR(Write(step, i));
     size_t next_logit = 0;
     for (size_t i = 0; i < step.sequences.size(); ++i)
@@ -133,9 +140,14 @@ class FakeExecutor : public StepExecutor {
            ++*next_logit) {
         result->tokens.push_back(Sample(step.samples[*next_logit], state, poisoned));
         if (step.want_logits) AppendLogits(state, result);
+        if (step.want_hidden) AppendHidden(state, &result->hidden);
       }
     }
     return Status::Ok();
+  }
+
+  static bool Masked(const SampleRow& row, int32_t id) {
+    return row.mask != nullptr && (row.mask[id / 32] >> (id % 32) & 1) == 0;
   }
 
   SampledToken Sample(const SampleRow& row, uint64_t state, bool poisoned) const {
@@ -151,7 +163,7 @@ class FakeExecutor : public StepExecutor {
     };
     SampledToken out;
     out.id = Choose(state, row.temperature == 0, row.seed, row.counter, counts, limits_.vocab,
-                    [&](int32_t id) { return std::isinf(bias(id)); });
+                    [&](int32_t id) { return std::isinf(bias(id)) || Masked(row, id); });
     for (int i = 0; i < row.n_biases; ++i) {
       if (row.biases[i].bias > 1000) out.id = row.biases[i].id;
     }
