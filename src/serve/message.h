@@ -1,4 +1,5 @@
-// What the HTTP layer hands to a handler, and what a handler answers through. Nothing here knows JSON or models.
+// What the HTTP layer hands to a handler, and what a handler answers through. Nothing here knows JSON or
+// models.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +50,8 @@ class Responder {
   virtual ~Responder() = default;
   virtual void Send(int status, std::string_view content_type, std::string body, HeaderList extra = {}) = 0;
 
-  // A body of unknown length (server-sent events: the transport writes a ":" comment after 10 s of silence when
-  // content_type is text/event-stream).
+  // A body of unknown length (server-sent events: the transport writes a ":" comment after 10 s of silence
+  // when content_type is text/event-stream).
   virtual void StartStream(int status, std::string_view content_type, HeaderList extra = {}) = 0;
   // False when the client is gone or too slow (its unread bytes passed the limit; it was disconnected).
   virtual bool Write(std::string bytes) = 0;

@@ -20,9 +20,9 @@ class Admission {
     virtual ~Ticket() = default;
   };
   struct Refusal {
-    int status = 429;          // 429: full or over the caller's own limit; 503: draining or not ready
-    std::string code;          // "queue_full", "rate_limited", "draining", "not_ready"
-    std::string message;       // one sentence with the numbers
+    int status = 429;     // 429: full or over the caller's own limit; 503: draining or not ready
+    std::string code;     // "queue_full", "rate_limited", "draining", "not_ready"
+    std::string message;  // one sentence with the numbers
     int retry_after_seconds = 1;
   };
   virtual ~Admission() = default;
@@ -31,9 +31,10 @@ class Admission {
                                         Refusal* refusal) = 0;
 };
 
-// What happened to one generation, told to metrics and the access log. No prompt or output text is ever in here.
+// What happened to one generation, told to metrics and the access log. No prompt or output text is ever in
+// here.
 struct RequestRecord {
-  std::string_view route;    // the pattern
+  std::string_view route;  // the pattern
   std::string_view request_id, trace_id, principal;
   int http_status = 200;
   std::string_view error_code;  // "" when fine: "context_length_exceeded", "queue_full", ...

@@ -1,0 +1,45 @@
+#include "serve/http/worker_pool.h"
+
+#include <utility>
+
+namespace lathe::serve {
+
+WorkerPool::WorkerPool(int threads) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
+}
+
+WorkerPool::~WorkerPool() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  ready_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void WorkerPool::Run(bool quick, std::function<void()> task) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    (quick ? quick_ : slow_).push_back(std::move(task));
+  }
+  ready_.notify_one();
+}
+
+void WorkerPool::Loop() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    ready_.wait(lock, [this] { return stopping_ || !quick_.empty() || !slow_.empty(); });
+    auto& line = quick_.empty() ? slow_ : quick_;
+    if (line.empty()) return;
+    {
+      const std::function<void()> task = std::move(line.front());
+      line.pop_front();
+      lock.unlock();
+      task();
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace lathe::serve
