@@ -102,7 +102,8 @@ Expected<Bpe> Bpe::Create(const TokenizerSpec& spec, const Vocab& vocab) {
   }
   for (int32_t id = 0; id < vocab.size(); ++id) {
     if (vocab.Has(id, kTokenUserDefined)) bpe.user_defined_.Insert(vocab.raw(id), id);
-    if (vocab.Has(id, kTokenUnused)) bpe.has_unused_ = true;
+    // Only SentencePiece has such tokens; elsewhere the mark (of a hostile file) means nothing.
+    if (spec.model != ModelKind::kMergePairs && vocab.Has(id, kTokenUnused)) bpe.has_unused_ = true;
   }
   if (spec.model == ModelKind::kMergePairs) {
     bpe.BuildPairTable();
