@@ -129,3 +129,17 @@ function(lathe_add_isa_kernels target path)
     endif()
   endforeach()
 endfunction()
+
+# lathe_embed(TARGET FOLDER HEADER NAMESPACE FUNCTION): puts the files of src/FOLDER into TARGET as bytes. HEADER
+# declares EmbeddedFile and NAMESPACE::FUNCTION(), which lists them.
+function(lathe_embed target folder header namespace function)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${target}_embedded.cc)
+  add_custom_command(
+    OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DHEADER=${header} -DNAMESPACE=${namespace} -DFUNCTION=${function}
+            "-DFILES=${files}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    VERBATIM)
+  target_sources(${target} PRIVATE ${out})
+endfunction()
