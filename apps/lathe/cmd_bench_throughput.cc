@@ -9,12 +9,12 @@
 #include <memory>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/status.h"
 #include "bench.h"
 #include "commands.h"
 #include "machine.h"
 #include "model_options.h"
+#include "serving/dataset.h"
 #include "terminal/format.h"
 #include "terminal/table.h"
 
@@ -37,55 +37,26 @@ Status Check(const Options& options) {
   return CheckRange("--concurrency", options.concurrency, 0, 4096);
 }
 
-// One line: {"prompt": TEXT or "input_ids": [..], "output_tokens": N}.
-Expected<BenchRequest> ParseDatasetLine(const Json& json, const std::string& where, const Engine& engine) {
-  BenchRequest out;
-  LATHE_ASSIGN_OR_RETURN(const int64_t output_tokens, JsonInt(json, "output_tokens", where));
-  LATHE_RETURN_IF_ERROR(
-      CheckRange("output_tokens", output_tokens, 1, engine.model().max_context).WithContext(where));
-  out.output_tokens = static_cast<int>(output_tokens);
-  if (json.contains("prompt") == json.contains("input_ids")) {
-    return Error(StatusCode::kInvalidArgument, "%s: expected either \"prompt\" or \"input_ids\"",
-                 where.c_str());
-  }
-  if (json.contains("prompt")) {
-    LATHE_ASSIGN_OR_RETURN(const std::string prompt, JsonString(json, "prompt", where));
-    LATHE_ASSIGN_OR_RETURN(out.ids, engine.Tokenize(prompt, /*add_special=*/true, /*parse_special=*/false));
-    return out;
-  }
-  const Json& ids = json.at("input_ids");
-  if (!ids.is_array() ||
-      !std::all_of(ids.begin(), ids.end(), [](const Json& id) { return id.is_number_integer(); })) {
-    return Error(StatusCode::kInvalidArgument, "%s: \"input_ids\" must be an array of token ids",
-                 where.c_str());
-  }
-  for (const Json& id : ids) {
-    const int64_t value = id.get<int64_t>();
-    LATHE_RETURN_IF_ERROR(CheckRange("a token id", value, 0, engine.model().vocab - 1).WithContext(where));
-    out.ids.push_back(static_cast<TokenId>(value));
-  }
-  return out;
-}
-
 Expected<std::vector<BenchRequest>> ReadDataset(const std::string& path, const Engine& engine) {
-  LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  LATHE_ASSIGN_OR_RETURN(std::vector<LoadPrompt> prompts,
+                         ReadPromptLines(path, /*needs_output_tokens=*/true));
   std::vector<BenchRequest> out;
-  int line_number = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line(text.data() + at, end - at);
-    at = end + 1;
-    ++line_number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = StrFormat("%s line %d", path.c_str(), line_number);
-    LATHE_ASSIGN_OR_RETURN(const Json json, ParseJson(line, where));
-    if (!json.is_object()) {
-      return Error(StatusCode::kInvalidArgument, "%s: expected a JSON object", where.c_str());
+  for (LoadPrompt& prompt : prompts) {
+    if (!prompt.messages.is_null()) {
+      return Error(StatusCode::kInvalidArgument, "%s: \"messages\" are for lathe bench serving",
+                   path.c_str());
     }
-    LATHE_ASSIGN_OR_RETURN(BenchRequest request, ParseDatasetLine(json, where, engine));
-    out.push_back(std::move(request));
+    LATHE_RETURN_IF_ERROR(
+        CheckRange("output_tokens", prompt.output_tokens, 1, engine.model().max_context).WithContext(path));
+    for (const TokenId id : prompt.ids) {
+      LATHE_RETURN_IF_ERROR(CheckRange("a token id", id, 0, engine.model().vocab - 1).WithContext(path));
+    }
+    if (prompt.ids.empty()) {
+      LATHE_ASSIGN_OR_RETURN(prompt.ids,
+                             engine.Tokenize(prompt.text, /*add_special=*/true, /*parse_special=*/false));
+    }
+    out.push_back({std::move(prompt.ids), prompt.output_tokens});
   }
-  if (out.empty()) return Error(StatusCode::kInvalidArgument, "%s has no requests", path.c_str());
   return out;
 }
 

@@ -12,6 +12,7 @@ void AddRun(Command& root);
 void AddChat(Command& root);
 void AddBenchLatency(Command& bench);
 void AddBenchThroughput(Command& bench);
+void AddBenchServing(Command& bench);
 void AddEvalPerplexity(Command& eval);
 void AddSynth(Command& root);
 void AddMachine(Command& root);

@@ -18,6 +18,7 @@ int Run(int argc, char** argv) {
   Command bench = root.Sub("bench", "Measure latency or throughput", "lathe bench latency model.lathe");
   lathe::cli::AddBenchLatency(bench);
   lathe::cli::AddBenchThroughput(bench);
+  lathe::cli::AddBenchServing(bench);
   Command eval = root.Sub("eval", "Measure how well a model predicts a text",
                           "lathe eval perplexity model.lathe text.txt");
   lathe::cli::AddEvalPerplexity(eval);

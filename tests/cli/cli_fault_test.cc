@@ -224,7 +224,7 @@ TEST_F(CliFault, ABadDatasetNamesItsLine) {
       {"{\"prompt\":\"a\",\"output_tokens\":3}\n{oops\n", "line 2"},
       {"[]\n", "expected a JSON object"},
       {"{\"prompt\":\"a\"}\n", "output_tokens"},
-      {"{\"output_tokens\":3}\n", "either \"prompt\" or \"input_ids\""},
+      {"{\"output_tokens\":3}\n", "one of \"prompt\", \"input_ids\""},
       {"{\"input_ids\":[99999],\"output_tokens\":3}\n", "99999"},
       {"{\"input_ids\":[\"a\"],\"output_tokens\":3}\n", "array of token ids"},
       {"{\"prompt\":\"a\",\"output_tokens\":0}\n", "output_tokens must be in"},

@@ -87,12 +87,20 @@ std::string FormatCount(uint64_t n) {
 }
 
 double Percentile(std::vector<double> values, double p) {
-  if (values.empty()) return 0;
+  return Percentiles(std::move(values), std::span(&p, 1)).front();
+}
+
+std::vector<double> Percentiles(std::vector<double> values, std::span<const double> ps) {
+  if (values.empty()) return std::vector<double>(ps.size(), 0.0);
   std::sort(values.begin(), values.end());
-  const double at = std::clamp(p, 0.0, 1.0) * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<size_t>(at);
-  const size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (values[high] - values[low]) * (at - static_cast<double>(low));
+  std::vector<double> out;
+  for (const double p : ps) {
+    const double at = std::clamp(p, 0.0, 1.0) * static_cast<double>(values.size() - 1);
+    const auto low = static_cast<size_t>(at);
+    const size_t high = std::min(low + 1, values.size() - 1);
+    out.push_back(values[low] + (values[high] - values[low]) * (at - static_cast<double>(low)));
+  }
+  return out;
 }
 
 std::string NearestName(std::string_view typed, std::span<const std::string> names) {

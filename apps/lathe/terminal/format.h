@@ -32,6 +32,8 @@ std::string FormatCount(uint64_t n);
 // Value at fraction p in [0, 1] of `values` (any order), by linear interpolation between the two nearest; 0
 // when there are none.
 double Percentile(std::vector<double> values, double p);
+// The same at each of `ps`, sorting once.
+std::vector<double> Percentiles(std::vector<double> values, std::span<const double> ps);
 
 // The entry of `names` closest to `typed` when at most two edits (half of its length) away, else "".
 std::string NearestName(std::string_view typed, std::span<const std::string> names);
