@@ -373,7 +373,7 @@ function figures(answer) {
   if (!answer.first) return answer.end || "";
   const parts = [];
   const seconds = (answer.last - answer.first) / 1000;
-  if (answer.tokens > 1 && seconds > 0) parts.push(((answer.tokens - 1) / seconds).toFixed(seconds > 0 && answer.tokens / seconds < 100 ? 1 : 0) + " tokens/s");
+  if (answer.tokens > 1 && seconds > 0) parts.push(((answer.tokens - 1) / seconds).toFixed(answer.tokens / seconds < 100 ? 1 : 0) + " tokens/s");
   const wait = answer.first - answer.start;
   parts.push("first token " + (wait < 1000 ? Math.round(wait) + " ms" : (wait / 1000).toFixed(2) + " s"));
   parts.push(answer.tokens + (answer.tokens === 1 ? " token" : " tokens"));
@@ -528,8 +528,10 @@ function parseMetrics(text) {
 }
 
 let last = null;  // {time, tokens} of the scrape before
+let polling = false;
 async function poll() {
-  if (document.hidden) return;
+  if (document.hidden || polling) return;
+  polling = true;
   try {
     const response = await fetch("/metrics", { signal: AbortSignal.timeout(3000) });
     if (!response.ok) throw await fault(response);
@@ -545,11 +547,14 @@ async function poll() {
   } catch (error) {
     last = null;
     $("live-state").textContent = error instanceof ServerError && error.status === 401 ? "needs a key" : "no connection";
+  } finally {
+    polling = false;
   }
 }
 
 buildControls();
 buildPlots();
+grow();
 loadModel();
 poll();
 setInterval(poll, 1000);
