@@ -12,6 +12,7 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/parser.hpp>
+#include <limits>
 #include <optional>
 #include <unordered_set>
 
@@ -153,7 +154,7 @@ class ConnectionOver final : public Connection {
     parser_.emplace();
     parser_->get().body() = call_->sink.get();
     parser_->eager(true);
-    parser_->body_limit(boost::none);
+    parser_->body_limit(std::numeric_limits<std::uint64_t>::max());  // none means 0 in Boost 1.74
     const double left = std::max(0.0, call_->deadline - NowSeconds());
     timer_.expires_after(std::chrono::microseconds(static_cast<int64_t>(left * 1e6)));
     timer_.async_wait([self = Self(), number = ++calls_](ErrorCode ec) {
