@@ -10,6 +10,8 @@ void AddBuild(Command& root);
 void AddInspect(Command& root);
 void AddRun(Command& root);
 void AddChat(Command& root);
+void AddServe(Command& root);
+void AddKeys(Command& root);
 void AddBenchLatency(Command& bench);
 void AddBenchThroughput(Command& bench);
 void AddBenchServing(Command& bench);

@@ -170,6 +170,11 @@ void Command::Repeated(const std::string& names, const std::string& kind, const 
   AddOption(names, kind, help + " (repeatable)", "none", false, /*repeated=*/true, std::move(add));
 }
 
+void Command::Parsed(const std::string& names, const std::string& kind, const std::string& help,
+                     const std::string& shown_default, std::function<Status(const std::string& text)> set) {
+  AddOption(names, kind, help, shown_default, false, false, std::move(set));
+}
+
 void Command::Bytes(const std::string& names, uint64_t* out, const std::string& help,
                     const std::string& zero) {
   AddOption(names, "SIZE", help, *out == 0 ? zero : std::to_string(*out), false, false,

@@ -58,6 +58,9 @@ class Command {
   // May be given several times, one value each.
   void Repeated(const std::string& names, const std::string& kind, const std::string& help,
                 std::function<Status(const std::string& text)> add);
+  // A value of a kind of the caller's own, shown in the help as `kind`.
+  void Parsed(const std::string& names, const std::string& kind, const std::string& help,
+              const std::string& shown_default, std::function<Status(const std::string& text)> set);
   // A size with a suffix (ParseByteSize); 0 is shown as `zero`.
   void Bytes(const std::string& names, uint64_t* out, const std::string& help, const std::string& zero);
 

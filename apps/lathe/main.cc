@@ -15,6 +15,8 @@ int Run(int argc, char** argv) {
   lathe::cli::AddInspect(root);
   lathe::cli::AddRun(root);
   lathe::cli::AddChat(root);
+  lathe::cli::AddServe(root);
+  lathe::cli::AddKeys(root);
   Command bench = root.Sub("bench", "Measure latency or throughput", "lathe bench latency model.lathe");
   lathe::cli::AddBenchLatency(bench);
   lathe::cli::AddBenchThroughput(bench);
