@@ -226,7 +226,7 @@ class PlaygroundTest(unittest.TestCase):
     def test_refusals_are_told_nicely(self):
         b = self.browser
         for text, words in {"full": ["no room", "256", "Try again in 7 s."], "draining": ["does not take requests", "shutting down"],
-                            "key": ["API key", "password"], "long": ["9000", "2048"], "broken": ["the device was lost"]}.items():
+                            "key": ["API key", "password"], "long": ["9000", "2048"], "broken": ["The device was lost"]}.items():
             self.ask(text)
             shown = b.js(f"{LAST}.querySelector('.error').textContent")
             for word in words:

@@ -31,16 +31,6 @@ bool IsAlnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') |
 // What OpenAI allows in the name of a function, and the dot that models add.
 bool IsNameByte(char c) { return IsAlnum(c) || c == '_' || c == '-' || c == '.'; }
 
-std::string_view OpenMarker(ToolFormat format) {
-  switch (format) {
-    case ToolFormat::kNone: return {};
-    case ToolFormat::kHermes: return kHermesOpen;
-    case ToolFormat::kLlama3Json: return kPythonTag;
-    case ToolFormat::kMistral: return kToolCalls;
-  }
-  return {};
-}
-
 // Mistral's templates take ids of exactly 9 letters and digits.
 std::string MakeId(ToolFormat format, std::string_view prefix, int index) {
   uint64_t bits = Hash64(std::as_bytes(std::span(prefix)), static_cast<uint64_t>(index));
@@ -59,6 +49,16 @@ std::string_view ToString(ToolFormat format) {
   return kNames[static_cast<size_t>(format)];
 }
 
+std::string_view ToolMarker(ToolFormat format) {
+  switch (format) {
+    case ToolFormat::kNone: return {};
+    case ToolFormat::kHermes: return kHermesOpen;
+    case ToolFormat::kLlama3Json: return kPythonTag;
+    case ToolFormat::kMistral: return kToolCalls;
+  }
+  return {};
+}
+
 struct OutputParser::Impl {
   enum class Phase {
     kReasoning,
@@ -72,7 +72,7 @@ struct OutputParser::Impl {
   };
 
   explicit Impl(OutputParserOptions o) : options(std::move(o)) {
-    if (options.tools) open_marker = OpenMarker(options.format);
+    if (options.tools) open_marker = ToolMarker(options.format);
     if (options.reasoning && options.starts_in_reasoning) {
       phase = Phase::kReasoning;
       drop_space = true;

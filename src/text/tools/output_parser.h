@@ -88,9 +88,14 @@ bool NeedsSpecialTokens(ToolFormat format);
 
 // A grammar (docs/grammars.md) that forces the output to be a call of one of the tools, or of `forced_name`
 // ("": any); with `parallel` one or more. tools_json: OpenAI's array [{"type": "function", "function":
-// {"name", "parameters"}}, ..]. None for kNone. Errors: kInvalidArgument for tools that are not such an
-// array, or when forced_name is not among them.
+// {"name", "parameters"}}, ..]. markers_are_tokens: the vocabulary has <tool_call> and </tool_call>, or
+// [TOOL_CALLS], as added tokens; else they are spelled out. None for kNone. Errors: kInvalidArgument for
+// tools that are not such an array, or when forced_name is not among them.
 Expected<std::optional<OutputFormat>> ToolGrammar(ToolFormat format, const std::string& tools_json,
-                                                  const std::string& forced_name, bool parallel);
+                                                  const std::string& forced_name, bool parallel,
+                                                  bool markers_are_tokens = true);
+
+// The marker that opens calls: "<tool_call>", "<|python_tag|>", "[TOOL_CALLS]"; "" for kNone.
+std::string_view ToolMarker(ToolFormat format);
 
 }  // namespace lathe

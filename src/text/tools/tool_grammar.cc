@@ -105,22 +105,24 @@ bool NeedsSpecialTokens(ToolFormat format) {
 }
 
 Expected<std::optional<OutputFormat>> ToolGrammar(ToolFormat format, const std::string& tools_json,
-                                                  const std::string& forced_name, bool parallel) {
+                                                  const std::string& forced_name, bool parallel,
+                                                  bool markers_are_tokens) {
   if (format == ToolFormat::kNone) return std::optional<OutputFormat>();
   LATHE_ASSIGN_OR_RETURN(const std::vector<Tool> tools, ReadTools(tools_json, forced_name));
 
+  const std::string token = markers_are_tokens ? "%token " : "";
   std::string root;
   switch (format) {
     case ToolFormat::kNone: break;
     case ToolFormat::kHermes:
       root = parallel ? "root ::= call (\"\\n\" call)*\n" : "root ::= call\n";
-      root += R"(call ::= %token "<tool_call>" "\n" object "\n" %token "</tool_call>")";
+      root += "call ::= " + token + R"("<tool_call>" "\n" object "\n" )" + token + R"("</tool_call>")";
       break;
     case ToolFormat::kLlama3Json:
       root = parallel ? R"(root ::= object ("; " object)*)" : "root ::= object";
       break;
     case ToolFormat::kMistral:
-      root = R"(root ::= %token "[TOOL_CALLS]" "[" object)";
+      root = "root ::= " + token + R"("[TOOL_CALLS]" "[" object)";
       root += parallel ? R"( (", " object)* "]")" : R"( "]")";
       break;
   }

@@ -86,6 +86,10 @@ object ::= "{\"name\": \"g\\\"h\", \"arguments\": " arguments-0 "}"
 arguments-0 ::= %json {"type":"object"}
 )");
   EXPECT_EQ(Source(ToolFormat::kNone, "", true), "");
+  const auto spelled = ToolGrammar(ToolFormat::kHermes, kTools, "f", false, false);
+  EXPECT_TRUE((*spelled)->source.starts_with(R"(root ::= call
+call ::= "<tool_call>" "\n" object "\n" "</tool_call>"
+)")) << (*spelled)->source;
 }
 
 TEST(ToolGrammar, Refusals) {

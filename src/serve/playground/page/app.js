@@ -232,7 +232,7 @@ function explain(error) {
   }
   if (error.status === 429) return `The server has no room for this now: ${error.message}.${wait || " Try again soon."}`.replace("..", ".");
   if (error.status === 503) return `The server does not take requests now: ${error.message}.${wait}`.replace("..", ".");
-  return error.message;
+  return error.message.charAt(0).toUpperCase() + error.message.slice(1);
 }
 
 async function loadModel() {
@@ -241,8 +241,9 @@ async function loadModel() {
     if (!response.ok) throw await fault(response);
     const entry = (await response.json()).data[0];
     model = entry.id;
-    $("model").textContent = entry.max_model_len ? `${model} · ${entry.max_model_len.toLocaleString("en")} tokens` : model;
-    $("model").title = $("model").textContent;
+    const context = entry.max_model_len ? ` · context ${entry.max_model_len.toLocaleString("en")}` : "";
+    $("model").replaceChildren(model, el("span", { textContent: context }));
+    $("model").title = model + context;
   } catch (error) {
     $("model").textContent = "no connection";
     $("model").title = explain(error);
@@ -499,18 +500,21 @@ function buildPlots() {
   for (const plot of kPlots) {
     plot.values = [];
     plot.text = el("strong", { textContent: "–" });
+    plot.peak = el("span", { className: "small" });
     plot.area = svg("path", { class: "area" });
     plot.line = svg("path", { class: "line" });
     const image = svg("svg", { viewBox: `0 0 ${kPoints - 1} 40`, preserveAspectRatio: "none", "aria-hidden": "true" });
     image.append(svg("line", { x1: 0, x2: kPoints - 1, y1: 20, y2: 20, "vector-effect": "non-scaling-stroke" }), plot.area, plot.line);
-    $("plots").append(el("div", { className: "plot" }, el("div", {}, el("span", { textContent: plot.label }), plot.text), image));
+    $("plots").append(el("div", { className: "plot" }, el("div", {}, el("span", { textContent: plot.label }), plot.peak, plot.text), image));
   }
 }
 
 function draw(plot, value) {
   plot.values.push(value);
   if (plot.values.length > kPoints) plot.values.shift();
-  const top = Math.max(plot.floor, ...plot.values) * (plot.floor === 1 ? 1 : 1.1);
+  const most = Math.max(...plot.values);
+  const top = plot.floor === 1 ? 1 : Math.max(plot.floor, most) * 1.1;
+  plot.peak.textContent = most > 0 ? "peak " + plot.unit(most).split(" tok")[0] : "";
   const left = kPoints - plot.values.length;
   const points = plot.values.map((v, i) => `${left + i} ${(39 - (37 * v) / top).toFixed(2)}`);
   plot.line.setAttribute("d", "M" + points.join("L"));
