@@ -77,6 +77,8 @@ struct Answer {
   std::string text;
   std::vector<TokenId> ids;
   std::vector<float> logprobs;
+  std::vector<TokenOutput> prompt;
+  std::vector<float> embedding;
   FinishReason finish = FinishReason::kNone;
   Status error;
   Usage usage;
@@ -122,6 +124,8 @@ class Collector {
       answer.ids.push_back(token.id);
       answer.logprobs.push_back(token.logprob);
     }
+    answer.prompt.insert(answer.prompt.end(), delta.prompt.begin(), delta.prompt.end());
+    answer.embedding.insert(answer.embedding.end(), delta.embedding.begin(), delta.embedding.end());
     if (delta.finish != FinishReason::kNone) {
       answer.finish = delta.finish;
       answer.error = delta.error;

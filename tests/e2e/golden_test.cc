@@ -83,6 +83,36 @@ std::vector<NumericClass> ClassesHere() {
   return {classes.begin(), classes.end()};
 }
 
+// The prompt's logprobs by request are those of its logits, and its embedding is the reference's.
+void CheckPromptOutputs(Engine& engine, const Json& prompt, const std::vector<float>& logits,
+                        double tolerance) {
+  Request request = GreedyRequest(Prompt::Ids(prompt["ids"].get<std::vector<TokenId>>()), 1);
+  request.prompt_logprobs = 3;
+  const Answer scored = RunAlone(engine, request);
+  const int vocab = engine.model().vocab;
+  ASSERT_EQ(scored.prompt.size(), request.prompt.ids->size()) << scored.error.message();
+  for (size_t i = 1; i < scored.prompt.size(); ++i) {
+    const float* row = logits.data() + (i - 1) * static_cast<size_t>(vocab);
+    const TokenOutput& token = scored.prompt[i];
+    EXPECT_EQ(token.id, (*request.prompt.ids)[i]);
+    EXPECT_NEAR(token.logprob, row[token.id] - LogSumExp(row, vocab), 1e-4);
+    ASSERT_EQ(token.top.size(), 3u);
+    EXPECT_EQ(token.top[0].id, std::max_element(row, row + vocab) - row);
+  }
+  if (!prompt.contains("mean_hidden")) return;
+  const auto want = prompt["mean_hidden"].get<std::vector<double>>();
+  request = GreedyRequest(request.prompt, 1);
+  request.embed = true;
+  const Answer embedded = RunAlone(engine, request);
+  ASSERT_EQ(embedded.embedding.size(), want.size()) << embedded.error.message();
+  double off = 0, norm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    off += std::pow(static_cast<double>(embedded.embedding[i]) - want[i], 2);
+    norm += want[i] * want[i];
+  }
+  EXPECT_LE(std::sqrt(off / norm), tolerance);
+}
+
 class Golden : public ::testing::TestWithParam<std::tuple<std::string, NumericClass>> {};
 
 TEST_P(Golden, LogprobsAndGreedyTokens) {
@@ -118,6 +148,7 @@ TEST_P(Golden, LogprobsAndGreedyTokens) {
                                     << entry[0];
       }
     }
+    CheckPromptOutputs(*engine, prompt, *logits, dtype == DType::kF32 ? 1e-4 : 0.01);
     CheckGreedy(*engine, ids, prompt["greedy"].get<std::vector<TokenId>>(),
                 prompt["margins"].get<std::vector<double>>(), dtype == DType::kF32 ? 2e-3 : 0.05,
                 name.find("dynamic") != std::string::npos);

@@ -12,7 +12,8 @@ Needs: torch 2.11, transformers 5.17, numpy. Nothing at run time of lathe or its
 
 Each model file holds: config, seed, checksums, rope (inv_freq and attention_scaling of the reference), and for
 each prompt its ids, `top` = the ten likeliest next tokens [id, logprob] after positions 0, middle and last, and
-`greedy` = the 16 tokens that follow with `margins` = logprob of the first minus the second at each step.
+`greedy` = the 16 tokens that follow with `margins` = logprob of the first minus the second at each step. Short
+prompts have `mean_hidden`, the mean over positions of the last hidden state.
 
 Dynamic RoPE: a model is made anew for every prompt, because the reference keeps stretched frequencies from one
 call to the next. Its prompt of P tokens is rotated for length P, each token after it for its own length.
@@ -203,7 +204,8 @@ def make_model(config, seed):
 @torch.no_grad()
 def run_prompt(model, ids):
     """Top ten at three positions and the greedy continuation, with the key-value cache as generate() uses it."""
-    out = model(torch.tensor([ids]), use_cache=True)
+    out = model(torch.tensor([ids]), use_cache=True, output_hidden_states=True)
+    mean_hidden = out.hidden_states[-1][0].double().mean(dim=0)  # after the final norm
     logprobs = torch.log_softmax(out.logits[0], dim=-1)
     top = {}
     for position in sorted({0, len(ids) // 2, len(ids) - 1}):
@@ -216,7 +218,10 @@ def run_prompt(model, ids):
         margins.append(round(float(values[0] - values[1]), 5))
         out = model(torch.tensor([[greedy[-1]]]), past_key_values=cache, use_cache=True)
         cache, last = out.past_key_values, torch.log_softmax(out.logits[0, -1], dim=-1)
-    return {"ids": ids, "top": top, "greedy": greedy, "margins": margins}, float(out.logits.std())
+    result = {"ids": ids, "top": top, "greedy": greedy, "margins": margins}
+    if len(ids) < 100:
+        result["mean_hidden"] = [round(float(v), 5) for v in mean_hidden]
+    return result, float(out.logits.std())
 
 
 def prompt_ids(seed, length, vocab):
