@@ -25,7 +25,7 @@ void Comma(std::string* out) {
 
 std::string TokenSpeller::Name(TokenId id) const {
   if (as_ids_) return "token_id:" + std::to_string(id);
-  return Bytes(id);
+  return text::ToValidUtf8(Bytes(id));
 }
 
 std::string TokenSpeller::Bytes(TokenId id) const {

@@ -13,7 +13,7 @@ class TokenSpeller {
  public:
   TokenSpeller(const Engine* engine, bool as_ids, bool skip_special)
       : engine_(engine), as_ids_(as_ids), skip_special_(skip_special) {}
-  // "token_id:17", or the token's bytes.
+  // "token_id:17", or the token's bytes with U+FFFD for what is not UTF-8 alone.
   std::string Name(TokenId id) const;
   // The bytes the token adds to a text; for a control token, its name.
   std::string Bytes(TokenId id) const;

@@ -17,7 +17,8 @@ std::string Between(const ParamSpec& spec) {
 }
 
 std::string Bytes(const ParamSpec& spec) {
-  if (spec.max > 0) return Number(spec.min) + " to " + Number(spec.max) + " bytes";
+  if (spec.max > 0)
+    return (spec.min > 0 ? Number(spec.min) + " to " : "at most ") + Number(spec.max) + " bytes";
   return spec.min > 0 ? "at least " + Number(spec.min) + " byte" : "";
 }
 

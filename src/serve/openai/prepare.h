@@ -14,6 +14,7 @@ struct Model {
   Engine* engine = nullptr;
   ApiOptions options;
   ToolFormat tool_format = ToolFormat::kNone;
+  bool tools_need_special = false;  // the format's marker is a control token of this model
   bool reasoning = false;
   bool template_takes_parts = false;  // it goes through lists of content parts itself
 };

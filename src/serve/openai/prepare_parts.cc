@@ -226,7 +226,7 @@ Fault ReadTools(const Body& body, const Model& model, Job* job) {
   job->parser.format = model.tool_format;
   job->parser.tools = true;
   job->named_call = !named.empty();
-  job->request.sampling.skip_special_tokens = false;
+  if (model.tools_need_special) job->request.sampling.skip_special_tokens = false;
   return choice == "auto" ? std::nullopt : ForceCall(body, named, model, job);
 }
 
