@@ -53,6 +53,12 @@ TEST(Json, TypedLookupsNameTheKeyAndWhatWasFound) {
   EXPECT_FALSE(JsonBoolOr(j, "s", false, "f").ok());
 }
 
+TEST(File, AtomicFileNeverReplacesADevice) {
+  const auto file = AtomicFile::Create("/dev/null");
+  EXPECT_EQ(file.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(file.status().message().find("not a regular file"), std::string::npos);
+}
+
 TEST(File, AtomicFileLeavesNothingUnlessCommitted) {
   const std::string dir = ::testing::TempDir() + "/lathe_base_file";
   std::filesystem::remove_all(dir);

@@ -128,6 +128,12 @@ void MappedFile::DropPages(size_t offset, size_t size) const {
 }
 
 Expected<AtomicFile> AtomicFile::Create(const std::string& path) {
+  // The rename would put a plain file in the place of a device or a pipe, or of a link to one (/dev/stdout).
+  struct stat existing {};
+  if (::stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode) && !S_ISDIR(existing.st_mode)) {
+    return Error(StatusCode::kInvalidArgument, "'%s' exists and is not a regular file: choose another output",
+                 path.c_str());
+  }
   static std::atomic<unsigned> counter{0};
   std::string temp = StrFormat("%s.tmp-%d-%u", path.c_str(), static_cast<int>(::getpid()), counter++);
   const int fd = ::open(temp.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
