@@ -199,7 +199,7 @@ void Metrics::OnFirstToken(double seconds_since_received) {
 }
 
 void Metrics::OnTokens(int tokens, double gap_seconds) {
-  if (tokens <= 0) return;
+  if (tokens <= 0 || gap_seconds <= 0) return;  // no gap: the first tokens of a continuation
   impl_->inter_token.Observe(gap_seconds / tokens, static_cast<uint64_t>(tokens));
 }
 
