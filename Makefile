@@ -8,18 +8,21 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 CMAKE_ARGS ?=
 # What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
-ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|fuzz)
-ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|fuzz)
-TSAN_SHORT := ^(platform|comm|runtime_(sched|engine))
-TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|e2e_(determinism|ranks))
+ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
+ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|fuzz)
+TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
+TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
 
-.PHONY: help demo test build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: app  ## install what is missing, build, compile models/tales-16m, tell a story, print the speed
 	LATHE=$(CURDIR)/build/app/bin/lathe tools/demo.sh
+
+serve: app  ## serve models/tales-16m on http://127.0.0.1:8000, as OpenAI's clients expect it
+	@exec build/app/bin/lathe serve models/tales-16m
 
 app:  ## build the lathe program alone: build/app/bin/lathe
 	@tools/bootstrap.sh build
@@ -76,8 +79,9 @@ tidy: build  ## clang-tidy over every source file
 	@tools/bootstrap.sh tidy
 	@git ls-files 'src/*.cc' 'apps/*.cc' | grep -v '/isa/' | xargs -P $(JOBS) -n 4 clang-tidy --quiet --extra-arg=-Wno-unknown-warning-option -p build/release
 
-install: app  ## copy the program to $(DESTDIR)$(PREFIX)/bin
+install: app  ## copy the program to $(DESTDIR)$(PREFIX)/bin, its one library to lib
 	install -D -m 755 build/app/bin/lathe $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/lathe
+	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/lib build/app/bin/libprometheus-cpp-core.so.*
 
 clean:  ## remove build/
 	rm -rf build
