@@ -182,14 +182,14 @@ void Generation::Observe(Choice* choice, const OutputDelta& delta) {
   if (delta.tokens.empty()) return;
   const double now = NowSeconds();
   const bool first = choice->last_token == 0;
-  const double gap = first ? 0 : now - choice->last_token;
+  const double gap = now - choice->last_token;  // of no meaning for the first
   choice->last_token = now;
   if (n_tokens_ == 0) {
     first_token_seconds_ = now - http_->received;
     if (observer_ != nullptr) observer_->OnFirstToken(first_token_seconds_);
   }
   n_tokens_ += static_cast<int>(delta.tokens.size());
-  if (observer_ != nullptr) observer_->OnTokens(static_cast<int>(delta.tokens.size()), gap);
+  if (observer_ != nullptr && !first) observer_->OnTokens(static_cast<int>(delta.tokens.size()), gap);
 }
 
 void Generation::BeginEcho(size_t prompt, Choice* choice) {

@@ -32,12 +32,14 @@ Expected<bool> ReasoningByName(std::string_view name, std::string_view chat_temp
                static_cast<int>(name.size()), name.data());
 }
 
-// Models of the same format differ in whether <tool_call> is a control token.
-bool ToolsNeedSpecial(ToolFormat format, const Engine& engine) {
-  if (format != ToolFormat::kHermes) return NeedsSpecialTokens(format);
-  const std::string marker = "<tool_call>";
+// Models of the same format differ in what their vocabulary makes of its marker.
+void DescribeMarker(const Engine& engine, Model* model) {
+  const std::string marker(ToolMarker(model->tool_format));
+  if (marker.empty()) return;
   const auto ids = engine.Tokenize(marker, /*add_special=*/false, /*parse_special=*/true);
-  return ids.ok() && engine.Detokenize(*ids, /*skip_special=*/true).find(marker) == std::string::npos;
+  if (!ids.ok()) return;
+  model->marker_is_token = ids->size() == 1;
+  model->marker_is_special = engine.Detokenize(*ids, /*skip_special=*/true).find(marker) == std::string::npos;
 }
 
 void ReadAnswerOptions(const Body& body, Job* job) {
@@ -90,7 +92,7 @@ Expected<Model> DescribeModel(Engine* engine, ApiOptions options) {
   model.engine = engine;
   const std::string& source = engine->ChatTemplate();
   LATHE_ASSIGN_OR_RETURN(model.tool_format, ToolFormatByName(options.tool_format, source));
-  model.tools_need_special = ToolsNeedSpecial(model.tool_format, *engine);
+  DescribeMarker(*engine, &model);
   LATHE_ASSIGN_OR_RETURN(model.reasoning, ReasoningByName(options.reasoning_format, source));
   model.template_takes_parts = TemplateTakesParts(source);
   if (options.model_name.empty()) options.model_name = engine->model().name;

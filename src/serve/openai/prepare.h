@@ -14,7 +14,8 @@ struct Model {
   Engine* engine = nullptr;
   ApiOptions options;
   ToolFormat tool_format = ToolFormat::kNone;
-  bool tools_need_special = false;  // the format's marker is a control token of this model
+  bool marker_is_token = false;    // what opens a call is one token
+  bool marker_is_special = false;  // and a control token, which text leaves out unless asked for
   bool reasoning = false;
   bool template_takes_parts = false;  // it goes through lists of content parts itself
 };

@@ -143,7 +143,8 @@ Fault ForceCall(const Body& body, const std::string& named, const Model& model, 
     return BadParam("tool_choice", "invalid_value",
                     "'tool_choice' forces a call, so the text cannot also follow a response format");
   }
-  auto grammar = ToolGrammar(model.tool_format, DumpJson(*body.Find("tools")), named, job->parallel_calls);
+  auto grammar = ToolGrammar(model.tool_format, DumpJson(*body.Find("tools")), named, job->parallel_calls,
+                             model.marker_is_token);
   if (!grammar.ok()) return BadParam("tools", "invalid_value", grammar.status().message());
   job->request.format = *std::move(grammar);
   return std::nullopt;
@@ -226,7 +227,7 @@ Fault ReadTools(const Body& body, const Model& model, Job* job) {
   job->parser.format = model.tool_format;
   job->parser.tools = true;
   job->named_call = !named.empty();
-  if (model.tools_need_special) job->request.sampling.skip_special_tokens = false;
+  if (model.marker_is_special) job->request.sampling.skip_special_tokens = false;
   return choice == "auto" ? std::nullopt : ForceCall(body, named, model, job);
 }
 

@@ -66,12 +66,8 @@ TEST(Sampling, EveryFieldArrives) {
         R"(,"temperature":0.25,"top_p":0.5,"top_k":-1,"min_p":0.1,"repetition_penalty":1.5,"presence_penalty":-2,
             "frequency_penalty":2,"seed":-1,"stop":["a","b"],"stop_token_ids":[5],"ignore_eos":true,"min_tokens":2,
             "logit_bias":{"7":-100,"8":1.5},"bad_words":["bad"],"include_stop_str_in_output":true,
-            "skip_special_tokens":false,"priority":9,"timeout":2.5,"n":3,"max_tokens":11})";
-    const Request r =
-        Submitted(&f, path,
-                  (path == kChatPath ? Chat("") : Text(""))
-                          .erase(path == kChatPath ? Chat("").size() - 1 : Text("").size() - 1) +
-                      more);
+            "skip_special_tokens":false,"priority":9,"timeout":2.5,"n":3,"max_tokens":11)";
+    const Request r = Submitted(&f, path, path == kChatPath ? Chat(more) : Text(more));
     const SamplingParams& s = r.sampling;
     EXPECT_EQ(s.temperature, 0.25);
     EXPECT_EQ(s.top_p, 0.5);
