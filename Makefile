@@ -12,11 +12,13 @@ ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|s
 ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|fuzz)
 TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
 TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
+# What the clients of the tests need from PyPI, by tests/clients/requirements.txt.
+CLIENTS := build/clients-venv
 
-.PHONY: help demo serve test build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test test-clients test-load build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: app  ## install what is missing, build, compile models/tales-16m, tell a story, print the speed
 	LATHE=$(CURDIR)/build/app/bin/lathe tools/demo.sh
@@ -58,6 +60,17 @@ asan:  ## everything that reads foreign bytes, under the address and undefined-b
 tsan:  ## everything that has threads, under the thread sanitizer
 	$(call configure_sanitizer,tsan,$(TSAN_FULL))
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
+
+$(CLIENTS)/ready: tests/clients/requirements.txt
+	@python3 -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI)
+	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
+
+test-load: app  ## lathe serve under load and abuse, minutes; SCALE=10 for more (docs/reliability.md)
+	@LATHE=$(CURDIR)/build/app/bin/lathe tests/load/run.sh
 
 fuzz:  ## libFuzzer on every parser, SECONDS=60 each; crashes are kept in build/fuzz/crashes
 	@tools/bootstrap.sh fuzz

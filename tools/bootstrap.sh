@@ -23,6 +23,7 @@ libgtest-dev|libgtest.a
 libgmock-dev|libgmock.a
 clang-format|clang-format
 git|git
+curl|curl
 python3|python3"
 fuzz_needs="$build_needs
 clang|clang++

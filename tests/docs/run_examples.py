@@ -4,7 +4,9 @@
 Every fenced block marked ```sh, ```bash or ```console is run in document order, all blocks of a document in
 one temporary folder that has the repository's models/, bench/ and tests/ in it and `lathe` on its PATH. In a console block the
 lines after "$ " are run and the rest is output for the reader. A block is left out only if its first line is
-"# not run: REASON", for what needs a network, a GPU or a large model.
+"# not run: REASON", for what needs a network, a GPU or a large model. A block whose first line is
+"# while running: lathe serve ..." is run while that server is; it stays for the blocks after it that say the same.
+Examples ask 127.0.0.1:8000 or localhost:8000, which stand for the free port that the server really has.
 
 Usage: run_examples.py --lathe PROGRAM [FILE.md ...]
 """
@@ -20,6 +22,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.M | re.S)
 SHELLS = ("sh", "bash", "console")
+WHILE_RUNNING = re.compile(r"\A(?:\$ )?# while running: (lathe serve [^\n]+)$", re.M)
+ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|localhost):8000\b")
 NOT_RUN = re.compile(r"\A(?:\$ )?# not run: \S")
 LIMIT_S = 120
 
@@ -41,9 +45,52 @@ def commands(language, body):
 
 
 def blocks(text):
-    """(line number, shell text, is left out) of every shell block."""
-    return [(text.count("\n", 0, found.start()) + 1, commands(found[1], found[2]), bool(NOT_RUN.match(found[2])))
-            for found in FENCE.finditer(text) if found[1] in SHELLS]
+    """(line number, shell text, is left out, server to run meanwhile or None) of every shell block."""
+    found = []
+    for block in FENCE.finditer(text):
+        if block[1] in SHELLS:
+            server = WHILE_RUNNING.match(block[2])
+            found.append((text.count("\n", 0, block.start()) + 1, commands(block[1], block[2]),
+                          bool(NOT_RUN.match(block[2])), server[1] if server else None))
+    return found
+
+
+class RunningServer:
+    """The server that blocks run against: at most one, started when a block asks for it."""
+
+    def __init__(self, cwd, env):
+        self.cwd, self.env = cwd, env
+        self.command, self.process, self.log, self.address = None, None, cwd.parent / "server.log", None
+
+    def ensure(self, command):
+        """Runs `command`, on a free port; None, or what went wrong."""
+        if command == self.command and self.process.poll() is None:
+            return None
+        self.stop()
+        self.command = command
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(["bash", "-c", f"exec {command} --port 0"], cwd=self.cwd, env=self.env,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        end = time.monotonic() + LIMIT_S
+        while time.monotonic() < end and self.process.poll() is None:
+            told = re.search(r"https?://(127\.0\.0\.1:\d+)", self.log.read_text(errors="replace"))
+            if told:
+                self.address = told[1]
+                return None
+            time.sleep(0.02)
+        return f"no server from '{command}': {self.log.read_text(errors='replace')[-2000:]}"
+
+    def stop(self):
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = self.command = None
 
 
 def run_document(path, lathe):
@@ -59,10 +106,17 @@ def run_document(path, lathe):
             (work / name).symlink_to(ROOT / name)
         env = os.environ | {"PATH": f"{home}/bin:{os.environ['PATH']}", "XDG_CACHE_HOME": str(home / "cache"),
                             "HOME": folder}
-        for line, script, left_out in blocks(path.read_text()):
+        server = RunningServer(work, env)
+        for line, script, left_out, serving in blocks(path.read_text()):
             if left_out:
                 continue
             start = time.monotonic()
+            if serving:
+                failure = server.ensure(serving)
+                if failure:
+                    faults.append(f"{path}:{line}: {failure}")
+                    continue
+                script = ADDRESS.sub(server.address, script)
             try:
                 done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=work, env=env, timeout=LIMIT_S,
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -75,6 +129,7 @@ def run_document(path, lathe):
             print(f"{path.name}:{line}: {'FAILED' if failure else 'ok'} in {time.monotonic() - start:.1f} s")
             if failure:
                 faults.append(f"{path}:{line}: {failure}\n{script}{output[-2000:]}")
+        server.stop()
     return ran, faults
 
 

@@ -30,16 +30,34 @@ exit 1
 """
 
 
+# Answers every GET with its own arguments, on a free port that it tells as lathe does.
+FAKE_LATHE = f"""#!{sys.executable}
+import http.server, pathlib, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write((" ".join(sys.argv[1:]) + "\\n").encode())
+    def log_message(self, *ignored):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+with (pathlib.Path(__file__).resolve().parent / "starts").open("a") as starts:
+    starts.write("start\\n")
+print(f"Playground: http://127.0.0.1:{{server.server_port}}/", flush=True)
+server.serve_forever()
+"""
+
+
 class RunExamples(unittest.TestCase):
-    def run_text(self, text):
+    def run_text(self, text, lathe="/bin/true"):
         with tempfile.NamedTemporaryFile("w", suffix=".md") as file, contextlib.redirect_stdout(io.StringIO()):
             file.write(text)
             file.flush()
-            return run_examples.run_document(pathlib.Path(file.name), pathlib.Path("/bin/true"))
+            return run_examples.run_document(pathlib.Path(file.name), pathlib.Path(lathe))
 
     def test_blocks(self):
         found = run_examples.blocks(DOCUMENT)
-        self.assertEqual([(2, False), (8, False), (13, True)], [(line, left_out) for line, _, left_out in found])
+        self.assertEqual([(2, False), (8, False), (13, True)], [(line, left_out) for line, _, left_out, _ in found])
         self.assertEqual('test "$(cat shared.txt)" = \\\n  one\n', found[1][1])
 
     def test_blocks_share_a_folder_and_pass(self):
@@ -52,6 +70,25 @@ class RunExamples(unittest.TestCase):
         for script in ("false\ntrue", "false | cat", "echo $UNSET_NAME", "exit 3"):
             ran, faults = self.run_text(f"```sh\n{script}\n```\n")
             self.assertEqual((1, 1), (ran, len(faults)), script)
+
+    def test_a_server_runs_meanwhile(self):
+        with tempfile.TemporaryDirectory() as folder:
+            lathe = pathlib.Path(folder) / "lathe"
+            lathe.write_text(FAKE_LATHE)
+            lathe.chmod(0o755)
+            asked = "```sh\n# while running: lathe serve some/model --flag\ncurl -sf http://127.0.0.1:8000/x > out\n" \
+                    "grep -qx 'serve some/model --flag --port 0' out\n```\n"
+            again = "```console\n$ # while running: lathe serve some/model --flag\n$ curl -sf localhost:8000 > /dev/null\n```\n"
+            self.assertEqual((2, []), self.run_text(asked + again, lathe))
+            self.assertEqual((folder_log := pathlib.Path(folder) / "starts").read_text(), "start\n")
+            folder_log.unlink()
+            other = "```sh\n# while running: lathe serve other\ncurl -sf http://127.0.0.1:8000/ | grep -q 'serve other'\n```\n"
+            self.assertEqual((3, []), self.run_text(asked + again + other, lathe))
+            self.assertEqual(folder_log.read_text(), "start\nstart\n")
+
+    def test_a_server_that_does_not_start_is_seen(self):
+        ran, faults = self.run_text("```sh\n# while running: lathe serve x\ntrue\n```\n", "/bin/false")
+        self.assertEqual((0, 1), (ran, len(faults)))
 
     def test_a_reason_is_needed(self):
         self.assertEqual(1, len(self.run_text("```sh\n# not run:\nexit 1\n```\n")[1]))
