@@ -219,14 +219,14 @@ Status EngineReader::ReadManifest(std::string_view text) {
   return Status::Ok();
 }
 
-Status EngineReader::CheckBlob(const BlobInfo& blob) const {
-  // Weights are read through once: their pages go as they are hashed, so that checking 16 GB needs no memory.
+Status EngineReader::CheckBlob(const BlobInfo& blob, const std::atomic<bool>* stop) const {
   constexpr uint64_t kSlice = uint64_t{16} << 20;
   Hasher hasher;
   for (uint64_t at = 0; at < blob.size; at += kSlice) {
+    if (stop != nullptr && stop->load(std::memory_order_relaxed)) return Status::Ok();
     const uint64_t size = std::min(kSlice, blob.size - at);
     hasher.Update(file_.bytes().subspan(blob.offset + at, size));
-    if (IsWeights(blob.name)) file_.DropPages(blob.offset + at, size);
+    if (stop == nullptr && IsWeights(blob.name)) file_.DropPages(blob.offset + at, size);
   }
   if (hasher.Digest64() == blob.checksum) return Status::Ok();
   return Error(StatusCode::kCorrupt,
@@ -250,10 +250,10 @@ Expected<std::string_view> EngineReader::TextBlob(std::string_view name) const {
   return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-Status EngineReader::VerifyWeights() const {
+Status EngineReader::VerifyWeights(const std::atomic<bool>* stop) const {
   for (const BlobInfo& blob : blobs_)
     if (IsWeights(blob.name)) {
-      const Status status = CheckBlob(blob);
+      const Status status = CheckBlob(blob, stop);
       if (!status.ok()) return status.WithContext(StrFormat("engine '%s'", path().c_str()));
     }
   return Status::Ok();

@@ -155,11 +155,12 @@ TEST_F(CliFault, WhatIsNoEngineIsNotRun) {
     ExpectFault(Lathe({"run", path, "p"}), path);
     ExpectFault(Lathe({"inspect", path}), path);
   }
-  // A flipped weight is found by --verify (a run does not read all weights first).
+  // A flipped weight: small engines are checked whole before they run.
   std::string flipped_weight = engine;
   flipped_weight[engine.size() / 2] = static_cast<char>(flipped_weight[engine.size() / 2] ^ 0x10);
   WriteWhole(path, flipped_weight);
   ExpectFault(Lathe({"inspect", path, "--verify"}), path);
+  ExpectFault(Lathe({"run", path, "p"}), path);
 }
 
 TEST_F(CliFault, ADirectoryThatHoldsNoModel) {

@@ -45,6 +45,7 @@ EngineCore::EngineCore(EngineParts parts, const EngineOptions& options)
   stats_.pages_total = executor_->limits().n_pages;
   stats_.page_size = counts_.page_size = executor_->limits().page_size;
   thread_ = std::thread([this] { Loop(); });
+  if (parts.verify) verifier_ = std::thread([this, verify = std::move(parts.verify)] { Verify(verify); });
 }
 
 EngineCore::~EngineCore() {
@@ -54,7 +55,18 @@ EngineCore::~EngineCore() {
     closed_ = Error(StatusCode::kUnavailable, "the engine is shutting down");
   }
   work_.notify_one();
+  stop_verifying_ = true;
+  if (verifier_.joinable()) verifier_.join();
   thread_.join();
+}
+
+void EngineCore::Verify(const std::function<Status(const std::atomic<bool>&)>& verify) {
+  Command command;
+  command.fault = verify(stop_verifying_);
+  if (command.fault.ok()) return;
+  std::lock_guard lock(mutex_);
+  commands_.push_back(std::move(command));
+  work_.notify_one();
 }
 
 Expected<RequestId> EngineCore::Submit(Request request, OutputCallback callback) {

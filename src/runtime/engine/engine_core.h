@@ -2,6 +2,8 @@
 // docs/contracts/engine.md.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 
 #include "lathe/engine.h"
@@ -16,6 +18,9 @@ struct EngineParts {
   std::unique_ptr<TextModel> text;
   ModelInfo info;
   SamplingParams defaults;
+  // Checks the weights while requests already run; may return early, with Ok, when `stop` becomes true. What
+  // it finds ends the engine like a fault of the device.
+  std::function<Status(const std::atomic<bool>& stop)> verify;
   std::shared_ptr<const void> keep_alive;  // mapped files and the like; dropped after executor and text
 };
 

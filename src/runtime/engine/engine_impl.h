@@ -44,12 +44,13 @@ class EngineCore final : public Engine {
     DirectResult result;
     bool done = false;
   };
-  // In order of arrival: an added request, a direct job, or else the cancellation of `id`.
+  // In order of arrival: an added request, a direct job, a fault, or else the cancellation of `id`.
   struct Command {
     RequestId id = 0;
     std::unique_ptr<RequestStream> stream;
     SchedRequest request;
     DirectJob* job = nullptr;
+    Status fault;  // not ok: found by the verifier
   };
 
   Expected<DirectResult> SubmitDirect(DirectMode mode, const std::vector<TokenId>& ids);
@@ -68,6 +69,7 @@ class EngineCore final : public Engine {
   void CountEnd(FinishReason outcome);
   void DeviceFailed(const Status& status);
   void ShutDown();
+  void Verify(const std::function<Status(const std::atomic<bool>&)>& verify);
   void PublishStats();
 
   // Never changes after construction, but for what the executor and the scheduler hold inside.
@@ -102,6 +104,8 @@ class EngineCore final : public Engine {
   Status closed_;  // not ok: why no request is taken any more
   EngineStats stats_;
 
+  std::atomic<bool> stop_verifying_{false};
+  std::thread verifier_;
   std::thread thread_;  // last: starts when all else is there
 };
 

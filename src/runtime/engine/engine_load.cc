@@ -20,6 +20,8 @@ constexpr int kDefaultStepTokens = 512;
 // they fit into half of the free memory. The pool is touched page by page as it fills.
 constexpr int64_t kDefaultFullSequences = 8;
 constexpr int64_t kDefaultKvTokens = 65536;
+// Weights up to this size are checked before anything runs (a few milliseconds); larger ones while it runs.
+constexpr uint64_t kVerifyFirstBytes = uint64_t{64} << 20;
 
 double MiB(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
@@ -139,6 +141,12 @@ Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const En
     LATHE_ASSIGN_OR_RETURN(parts.executor, OpenCpuExecutor(*file, std::move(plans[0]), exec, nullptr));
   } else {
     LATHE_ASSIGN_OR_RETURN(parts.executor, OpenRankGroup(*file, std::move(plans), exec));
+  }
+  if (file->file_bytes() <= kVerifyFirstBytes) {
+    const std::atomic<bool> never{false};
+    LATHE_RETURN_IF_ERROR(file->VerifyWeights(&never));
+  } else {
+    parts.verify = [file](const std::atomic<bool>& stop) { return file->VerifyWeights(&stop); };
   }
   return MakeEngine(std::move(parts), options);
 }

@@ -35,7 +35,9 @@ bool EngineCore::TakeCommands() {
 }
 
 void EngineCore::RunCommand(Command* command) {
-  if (command->job != nullptr) {
+  if (!command->fault.ok()) {
+    if (dead_.ok()) DeviceFailed(command->fault);
+  } else if (command->job != nullptr) {
     jobs_.push_back(command->job);
   } else if (command->stream == nullptr) {
     scheduler_.Cancel(command->id, FinishReason::kCancelled, Status::Ok(), &events_);
@@ -126,7 +128,7 @@ void EngineCore::CountEnd(FinishReason outcome) {
 
 // Fails everything in flight; from now on nothing is taken.
 void EngineCore::DeviceFailed(const Status& status) {
-  dead_ = Error(StatusCode::kUnavailable, "the device failed and the engine must be loaded again: %s",
+  dead_ = Error(StatusCode::kUnavailable, "the engine has failed and must be loaded again: %s",
                 status.message().c_str());
   {
     std::lock_guard lock(mutex_);

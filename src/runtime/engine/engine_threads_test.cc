@@ -1,4 +1,5 @@
 // Many threads at one engine; run under the thread sanitizer too.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -6,14 +7,14 @@
 #include <thread>
 
 #include "base/rng.h"
-#include "runtime/engine/engine_core.h"
-#include "runtime/engine/testing/fake_text.h"
-#include "runtime/sched/testing/fake_executor.h"
+#include "runtime/engine/testing/rig.h"
 
 namespace lathe {
 namespace {
 
 using testing::FakeText;
+using testing::MakeRequest;
+using testing::Rig;
 
 constexpr ExecutorLimits kLimits = {.max_step_rows = 128,
                                     .max_logit_rows = 64,
@@ -176,6 +177,35 @@ TEST(EngineThreads, IdleEngineComesAndGoes) {
     auto engine = NewEngine();
     if (round % 2 == 0) engine->WaitIdle();
   }
+}
+
+// A check of the weights that ends while requests run.
+TEST(EngineThreads, DamageFoundLaterFailsEverybody) {
+  std::atomic<bool> found{false};
+  Rig rig({}, testing::kLimits, [&](const std::atomic<bool>& stop) {
+    while (!found && !stop) std::this_thread::yield();
+    return Status(StatusCode::kCorrupt, "weights are damaged");
+  });
+  Request r = MakeRequest({1, 2, 3}, 100);
+  r.sampling.ignore_eos = true;
+  const RequestId id = rig.Submit(r);
+  rig.collector.AwaitToken(id);
+  found = true;
+  while (rig.engine->Submit(MakeRequest({1, 2}, 5), rig.collector.Callback()).ok()) std::this_thread::yield();
+  rig.engine->WaitIdle();
+  const auto refused = rig.engine->Submit(r, rig.collector.Callback());
+  EXPECT_EQ(refused.status().code(), StatusCode::kUnavailable);
+  EXPECT_THAT(refused.status().message(), ::testing::HasSubstr("weights are damaged"));
+  EXPECT_EQ(rig.engine->Stats().pages_used, 0);
+}
+
+// An engine that goes away does not wait for the check to end by itself.
+TEST(EngineThreads, ShutdownStopsTheCheck) {
+  Rig rig({}, testing::kLimits, [&](const std::atomic<bool>& stop) {
+    while (!stop) std::this_thread::yield();
+    return Status::Ok();
+  });
+  EXPECT_EQ(rig.Run(MakeRequest({1, 2, 3}, 4)).tokens.empty(), false);
 }
 
 }  // namespace

@@ -86,7 +86,8 @@ class Collector {
 };
 
 struct Rig {
-  explicit Rig(EngineOptions options = {}, const ExecutorLimits& limits = kLimits) {
+  using Verify = std::function<Status(const std::atomic<bool>&)>;
+  explicit Rig(EngineOptions options = {}, const ExecutorLimits& limits = kLimits, Verify verify = {}) {
     auto device = std::make_unique<FakeExecutor>(limits);
     executor = device.get();
     EngineParts parts;
@@ -94,6 +95,7 @@ struct Rig {
     parts.text = std::make_unique<FakeText>();
     parts.info.vocab = limits.vocab;
     parts.info.eos_ids = {FakeText::kEos};
+    parts.verify = std::move(verify);
     engine = MakeEngine(std::move(parts), options);
   }
   // Must be set before anything is submitted: the engine's thread reads it.
