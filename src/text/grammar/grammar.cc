@@ -1,6 +1,7 @@
 #include "text/grammar/grammar.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/check.h"
 #include "text/grammar/front_ends.h"
@@ -105,6 +106,17 @@ struct GrammarMatcher::State {
     bool operator==(const Visit&) const = default;
   };
   std::vector<Visit> visits;
+  std::unordered_set<uint64_t> many_visits;
+
+  bool AddVisit(const Visit& v) {
+    constexpr size_t kFew = 16;
+    if (visits.size() < kFew) return std::find(visits.begin(), visits.end(), v) == visits.end();
+    if (visits.size() == kFew) {
+      many_visits.clear();
+      for (const Visit& old : visits) many_visits.insert(uint64_t{old.exits} << 32 | old.node);
+    }
+    return many_visits.insert(uint64_t{v.exits} << 32 | v.node).second;
+  }
   std::vector<Config> next, after;
 };
 
@@ -132,7 +144,7 @@ bool GrammarMatcher::FillMask(std::span<uint32_t> words) {
     const auto visit = [&s](uint32_t exits, uint32_t node) {
       const State::Visit v{exits, node};
       if (exits == MaskCache::kNoExits || node == Stacks::kBottom) return;
-      if (std::find(s.visits.begin(), s.visits.end(), v) == s.visits.end()) s.visits.push_back(v);
+      if (s.AddVisit(v)) s.visits.push_back(v);
     };
     for (const Config& c : s.configs) visit(g.masks.Fill(MaskCache::kRootExit, c.at, words), c.node);
     for (size_t i = 0; i < s.visits.size(); ++i) {

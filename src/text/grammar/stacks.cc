@@ -11,12 +11,6 @@ uint64_t HashOf(const Config& c) {
   return h ^ (h >> 32);
 }
 
-bool Push(std::vector<uint32_t>* walk, uint32_t node) {
-  if (std::find(walk->begin(), walk->end(), node) != walk->end()) return false;
-  walk->push_back(node);
-  return true;
-}
-
 }  // namespace
 
 void Stacks::ConfigSet::Add(const Config& c) {
@@ -133,12 +127,28 @@ void Stacks::AddEdge(uint32_t node, CountedState ret, uint32_t parent) {
   nodes_[node].first_edge = static_cast<uint32_t>(edges_.size() - 1);
 }
 
+void Stacks::BeginVisits() {
+  walk_.clear();
+  seen_.resize(nodes_.size());
+  if (++round_ == 0) {
+    std::fill(seen_.begin(), seen_.end(), 0);
+    round_ = 1;
+  }
+}
+
+void Stacks::Visit(uint32_t node) {
+  if (seen_[node] == round_) return;
+  seen_[node] = round_;
+  walk_.push_back(node);
+}
+
 void Stacks::Return(uint32_t node) {
-  walk_.assign(1, node);
+  BeginVisits();
+  Visit(node);
   for (size_t i = 0; i < walk_.size(); ++i) {
     for (uint32_t e = nodes_[walk_[i]].first_edge; e != kNone; e = edges_[e].next) {
       if (edges_[e].ret.state == kNone) {
-        Push(&walk_, edges_[e].parent);
+        Visit(edges_[e].parent);
       } else {
         pending_.Add({edges_[e].ret, edges_[e].parent});
       }
@@ -147,14 +157,14 @@ void Stacks::Return(uint32_t node) {
 }
 
 bool Stacks::CanEnd(std::span<const Config> in) {
-  walk_.clear();
+  BeginVisits();
   for (const Config& c : in) {
-    if (Ends(c.at)) Push(&walk_, c.node);
+    if (Ends(c.at)) Visit(c.node);
   }
   for (size_t i = 0; i < walk_.size(); ++i) {
     if (walk_[i] == kBottom) return true;
     for (uint32_t e = nodes_[walk_[i]].first_edge; e != kNone; e = edges_[e].next) {
-      if (edges_[e].ret.state == kNone || Ends(edges_[e].ret)) Push(&walk_, edges_[e].parent);
+      if (edges_[e].ret.state == kNone || Ends(edges_[e].ret)) Visit(edges_[e].parent);
     }
   }
   return false;

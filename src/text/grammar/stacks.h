@@ -102,6 +102,8 @@ class Stacks {
   void Take(const Config& c, uint32_t symbol);
   void Call(const Config& caller, RuleId rule, CountedState ret, uint32_t symbol);
   void Return(uint32_t node);
+  void BeginVisits();
+  void Visit(uint32_t node);
   void AddEdge(uint32_t node, CountedState ret, uint32_t parent);
 
   const Automaton& automaton_;
@@ -112,7 +114,9 @@ class Stacks {
   size_t compact_at_ = 4096;
   ConfigSet pending_;
   ConfigSet results_;
-  std::vector<uint32_t> walk_;
+  std::vector<uint32_t> walk_;  // nodes visited, in order
+  std::vector<uint32_t> seen_;  // [node] the round that visited it
+  uint32_t round_ = 0;
   uint64_t work_done_ = 0;
 };
 
