@@ -86,6 +86,13 @@ struct Automaton {
     }
     return kNoState;
   }
+  // The state that one edge leads to over every byte of a range; kNoState also when several edges do.
+  uint32_t NextOfAll(uint32_t state, uint8_t lo, uint8_t hi) const {
+    for (uint32_t i = states[state].bytes; i < states[state + 1].bytes; ++i) {
+      if (bytes[i].lo <= lo && hi <= bytes[i].hi) return bytes[i].to;
+    }
+    return kNoState;
+  }
   std::span<const Call> CallsOf(uint32_t state) const {
     return {calls.data() + states[state].calls, states[state + 1].calls - states[state].calls};
   }

@@ -17,7 +17,8 @@ int PlainLength(std::string_view bytes) {
   for (size_t i = 0; i < bytes.size(); ++n) {
     const text::Utf8Step step = text::NextUtf8(bytes, i);
     const char32_t c = step.code_point;
-    if (!step.valid || c < 0x20 || c == '"' || c == '\\' || c == 0x7F) return -1;
+    if (!step.valid || c < 0x20 || c == '"' || c == '\\' || c == 0x7F || c == 0x2028 || c == 0x2029)
+      return -1;
     i += step.length;
   }
   return n;

@@ -50,8 +50,8 @@ class GrammarVocab {
     std::vector<TokenId> tokens;
     std::vector<uint32_t> origin;  // [node] of kAll; empty for kAll itself
   };
-  // Plain tokens are whole printable characters without '"' and '\\'. Inside most strings they need no walk:
-  // how many characters they have says whether they fit.
+  // Plain tokens are whole characters but controls, line separators, '"' and '\\'. Inside most strings they
+  // need no walk: how many characters they have says whether they fit.
   enum Part { kAll, kWithoutShortPlain, kWithoutPlain };
   const Tree& tree(Part part) const { return trees_[part]; }
   // A bit for each plain token of at most n characters; kPlainLengths: of any number. Short: fewer than that.

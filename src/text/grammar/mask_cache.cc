@@ -22,7 +22,8 @@ size_t MaskCache::ListHash::operator()(const std::vector<uint32_t>& v) const {
 
 MaskCache::MaskCache(const Automaton& automaton, const GrammarVocab& vocab, size_t max_bytes)
     : automaton_(automaton), vocab_(vocab), max_bytes_(max_bytes), stacks_(automaton) {
-  const CodeSet plain = CodeSet({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, kMaxCodePoint}});
+  const CodeSet plain =
+      CodeSet({{0x20, 0x21}, {0x23, 0x5B}, {0x5D, 0x7E}, {0x80, 0x2027}, {0x202A, kMaxCodePoint}});
   for (const CodeRange& r : plain.ranges()) AppendUtf8Sequences(r, &plain_sequences_);
   bits_.resize(static_cast<size_t>((vocab.size() + 31) / 32));
   Clear();
@@ -122,52 +123,64 @@ uint32_t MaskCache::InternExits() {
   return it->second;
 }
 
-// Where all plain characters lead alike from `at`, takes the plain tokens that fit without a walk. Returns
-// what is left to walk. The states passed must not end their rule or call another: exits are found by
-// walking.
+// Takes the plain tokens that fit without a walk, and returns what is left to walk. Where every plain token
+// fits, that is all: whatever else they could do, their bits are set, and what leaves the rule on the way to
+// another token is met on the walk to that one. Else those that fit in a run of single characters are known,
+// as long as the states passed neither end their rule nor call another.
 GrammarVocab::Part MaskCache::TakePlain(CountedState at) {
+  if (FitsAnyPlain(at)) {
+    TakeAll(vocab_.plain(GrammarVocab::kPlainLengths));
+    return GrammarVocab::kWithoutPlain;
+  }
   uint32_t state = at.state;
   uint32_t run = 0;
-  while (run < GrammarVocab::kPlainLengths) {
-    const uint32_t next = PlainNext(state);
+  const auto passes = [&](uint32_t x) {
+    const auto& a = automaton_.states[x];
+    return !a.accept && a.counter == Automaton::kNoState && automaton_.CallsOf(x).empty();
+  };
+  constexpr uint32_t kMost = GrammarVocab::kPlainLengths - 1;
+  for (uint32_t next = state; run < kMost && passes(state); ++run, state = next) {
+    next = PlainNext(state);
     if (next == Automaton::kNoState) break;
-    if (next == state) run = GrammarVocab::kPlainLengths - 1;
-    ++run;
-    if (next == state) break;
-    state = next;
   }
-  const bool endless = run == GrammarVocab::kPlainLengths && PlainNext(state) == state;
-  if (run == 0 || automaton_.states[state].ends) return GrammarVocab::kAll;
-  GrammarVocab::Part part = GrammarVocab::kWithoutPlain;
-  if (run == GrammarVocab::kPlainLengths && !endless) {
-    --run;
-    part = GrammarVocab::kWithoutShortPlain;
-  } else if (!endless && !PlainNever(state)) {
-    return GrammarVocab::kAll;
-  }
-  const auto plain = vocab_.plain(run);
-  for (size_t i = 0; i < bits_.size(); ++i) bits_[i] |= plain[i];
+  if (run == 0 || !passes(state) || (run < kMost && !PlainNever(state))) return GrammarVocab::kAll;
+  const GrammarVocab::Part part =
+      run < kMost ? GrammarVocab::kWithoutPlain : GrammarVocab::kWithoutShortPlain;
+  TakeAll(vocab_.plain(run));
   return part;
+}
+
+void MaskCache::TakeAll(std::span<const uint32_t> words) {
+  for (size_t i = 0; i < bits_.size(); ++i) bits_[i] |= words[i];
+}
+
+// Whether plain text of the length of any token can follow.
+bool MaskCache::FitsAnyPlain(CountedState at) const {
+  const uint32_t index = automaton_.states[at.state].counter;
+  if (index != Automaton::kNoState) {
+    // Single characters, and room for as many.
+    const auto& counter = automaton_.counters[index];
+    const size_t room =
+        counter.max == kUnbounded ? kUnbounded : counter.max - std::min(at.count, counter.max);
+    const uint32_t next = PlainNext(automaton_.rules[counter.body].start);
+    return room > vocab_.longest() && next != Automaton::kNoState && automaton_.states[next].accept;
+  }
+  const uint32_t next = PlainNext(at.state);
+  if (next != Automaton::kNoState && (next == at.state || PlainNext(next) == next)) return true;
+  const auto calls = automaton_.CallsOf(at.state);
+  return std::any_of(calls.begin(), calls.end(), [&](const Automaton::Call& call) {
+    const uint32_t start = automaton_.rules[call.rule].start;
+    return automaton_.CallsOf(start).empty() && FitsAnyPlain({start, 0});
+  });
 }
 
 // The one state that every plain character leads to from `state`, if that is so.
 uint32_t MaskCache::PlainNext(uint32_t state) const {
-  const auto& s = automaton_.states[state];
-  if (s.accept || s.counter != Automaton::kNoState || !automaton_.CallsOf(state).empty()) {
-    return Automaton::kNoState;
-  }
   uint32_t target = Automaton::kNoState;
   for (const ByteRangeSequence& sequence : plain_sequences_) {
     uint32_t at = state;
     for (size_t i = 0; i < sequence.length; ++i) {
-      const auto& a = automaton_.states[at];
-      if (a.accept || a.calls != automaton_.states[at + 1].calls || a.counter != Automaton::kNoState) {
-        return Automaton::kNoState;
-      }
-      const uint32_t next = automaton_.Next(at, sequence.lo[i]);
-      for (uint32_t b = sequence.lo[i]; b <= sequence.hi[i]; ++b) {
-        if (automaton_.Next(at, static_cast<uint8_t>(b)) != next) return Automaton::kNoState;
-      }
+      const uint32_t next = automaton_.NextOfAll(at, sequence.lo[i], sequence.hi[i]);
       if (next == Automaton::kNoState) return Automaton::kNoState;
       at = next;
     }
@@ -178,8 +191,6 @@ uint32_t MaskCache::PlainNext(uint32_t state) const {
 }
 
 bool MaskCache::PlainNever(uint32_t state) const {
-  const auto& s = automaton_.states[state];
-  if (s.accept || s.counter != Automaton::kNoState || !automaton_.CallsOf(state).empty()) return false;
   return std::all_of(plain_sequences_.begin(), plain_sequences_.end(),
                      [&](const ByteRangeSequence& sequence) {
                        for (uint32_t b = sequence.lo[0]; b <= sequence.hi[0]; ++b) {

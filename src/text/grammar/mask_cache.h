@@ -71,8 +71,10 @@ class MaskCache {
   CountedState Canonical(CountedState at) const;
   Entry Find(uint32_t exits, CountedState at);
   GrammarVocab::Part TakePlain(CountedState at);
+  void TakeAll(std::span<const uint32_t> words);
   void Walk(const GrammarVocab::Tree& tree, uint32_t from, CountedState at);
   void WalkSpecial(CountedState at);
+  bool FitsAnyPlain(CountedState at) const;
   uint32_t PlainNext(uint32_t state) const;
   bool PlainNever(uint32_t state) const;
   uint32_t InternExits();
