@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
 """The playground in headless Chromium: what it shows, sends, and never does.
 
-    tests/clients/playground_test.py [--url URL] [--screenshots DIR]
+    tests/clients/playground_test.py [--screenshots DIR] [PlaygroundTest.test_NAME ..]
 
-Needs Chromium (apt-get install chromium), nothing else. Without --url only a scripted server is used; with it the chat
-is tried against a real one too (`lathe serve models/tales-16m`).
+Needs Chromium (apt-get install chromium), nothing else. Most tests use a scripted server; two use `lathe serve`, with
+the program that $LATHE names.
 """
 
 import argparse
 import os
 import pathlib
+import re
+import subprocess
 import sys
+import tempfile
 import time
 import unittest
+
+from lathe_server import Server, program
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "playground"))
 from devtools import Browser  # noqa: E402
@@ -352,11 +357,10 @@ class PlaygroundTest(unittest.TestCase):
         b.js("document.querySelector('#log').scrollTop = 1e6")
         self.shot("phone")
 
-    def test_real_server(self):
-        if not ARGS.url:
-            return
+    def story_from(self, url):
+        """One answer of a real server, with its figures and plots, and no complaint."""
         b = self.browser
-        b.open(ARGS.url)
+        b.open(url)
         b.wait("!['…', 'no connection'].includes(document.querySelector('#model').textContent)")
         b.errors.clear()
         self.ask('Tell me a story that begins: "The old clock had stopped at noon."')
@@ -366,12 +370,34 @@ class PlaygroundTest(unittest.TestCase):
         b.wait("document.querySelector('.plot .line').getAttribute('d')?.split('L').length >= 3", 15)
         self.assertEqual(b.js("document.querySelector('#live-state').textContent"), "")
         self.assertEqual(b.errors, [])
-        self.shot("real")
+
+    def test_real_server(self):
+        with Server() as server:
+            self.story_from(server.url + "/")
+            self.shot("real")
+
+    def test_real_server_with_key(self):
+        made = subprocess.run([program(), "keys", "new", "alice"], check=True, capture_output=True, text=True)
+        key = re.search(r"\blathe-\S+", made.stdout)[0]
+        entry = re.search(r"^ *- name: alice\n.*", made.stdout + made.stderr, re.M)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            keys = os.path.join(folder, "keys.yaml")
+            with open(keys, "w", encoding="utf-8") as out:
+                out.write("keys:\n" + entry + "\n")
+            os.chmod(keys, 0o600)
+            with Server("--keys-file", keys, key=key) as server:
+                self.assertEqual(server.request("GET", "/", headers={"Authorization": ""})[0], 401)
+                self.browser.sign_in("anybody", key)
+                try:
+                    self.story_from(server.url + "/")
+                finally:
+                    self.browser.sign_in(None, None)
+                # The browser asked its user once and kept the answer for the page's own requests.
+                self.assertEqual(self.browser.asked, 1)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--url", help="a running server, with its final slash")
     parser.add_argument("--screenshots", help="folder for pictures of the page")
     ARGS, rest = parser.parse_known_args()
     unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

@@ -41,7 +41,8 @@ class Browser:
         os.close(to_browser), os.close(from_browser)
         self.ids = itertools.count(1)
         self.replies, self.errors, self.requests = {}, [], []
-        self.arrived = threading.Condition()
+        self.arrived, self.sending = threading.Condition(), threading.Lock()
+        self.credentials, self.asked = None, 0  # of sign_in; how often the server asked
         threading.Thread(target=self._read, daemon=True).start()
         target = next(t for t in self._call("Target.getTargets")["targetInfos"] if t["type"] == "page")
         self.session = None
@@ -69,17 +70,29 @@ class Browser:
             self.errors.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Fetch.requestPaused":
+            self._send("Fetch.continueRequest", self.session, requestId=params["requestId"])
+        elif method == "Fetch.authRequired":
+            self.asked += 1
+            answer = {"response": "ProvideCredentials", **self.credentials}
+            self._send("Fetch.continueWithAuth", self.session, requestId=params["requestId"],
+                       authChallengeResponse=answer)
         if "id" in message:
             with self.arrived:
                 self.replies[message["id"]] = message
                 self.arrived.notify_all()
 
-    def _call(self, method, session=None, **params):
+    def _send(self, method, session=None, **params):
         number = next(self.ids)
         message = {"id": number, "method": method, "params": params}
         if session:
             message["sessionId"] = session
-        os.write(self.write_fd, json.dumps(message).encode() + b"\0")
+        with self.sending:
+            os.write(self.write_fd, json.dumps(message).encode() + b"\0")
+        return number
+
+    def _call(self, method, session=None, **params):
+        number = self._send(method, session, **params)
         with self.arrived:
             if not self.arrived.wait_for(lambda: self.replies is None or number in self.replies, timeout=30):
                 raise RuntimeError(f"{method}: no answer in 30 s")
@@ -131,6 +144,14 @@ class Browser:
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         self.call("Emulation.setEmulatedMedia",
                   features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+
+    def sign_in(self, name, password):
+        """What the user types when the server asks, from now on; None, None: nothing."""
+        self.credentials = dict(username=name, password=password) if name else None
+        if name:
+            self.call("Fetch.enable", handleAuthRequests=True)
+        else:
+            self.call("Fetch.disable")
 
     def screenshot(self, path):
         data = self.call("Page.captureScreenshot", format="png")["data"]

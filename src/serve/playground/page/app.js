@@ -218,6 +218,9 @@ class ServerError extends Error {
   }
 }
 
+// Full addresses: a page opened with a name and key in its address may not fetch relative ones.
+const at = (path) => location.origin + path;
+
 async function fault(response) {
   let body = null;
   try { body = (await response.json()).error; } catch { /* not JSON */ }
@@ -237,7 +240,7 @@ function explain(error) {
 
 async function loadModel() {
   try {
-    const response = await fetch("/v1/models");
+    const response = await fetch(at("/v1/models"));
     if (!response.ok) throw await fault(response);
     const entry = (await response.json()).data[0];
     model = entry.id;
@@ -282,7 +285,7 @@ function requestFor(turns) {
 
 async function open(turns, signal) {
   const [path, body] = requestFor(turns);
-  const response = await fetch(path, {
+  const response = await fetch(at(path), {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal,
   });
   if (response.ok) return response;
@@ -537,7 +540,7 @@ async function poll() {
   if (document.hidden || polling) return;
   polling = true;
   try {
-    const response = await fetch("/metrics", { signal: AbortSignal.timeout(3000) });
+    const response = await fetch(at("/metrics"), { signal: AbortSignal.timeout(3000) });
     if (!response.ok) throw await fault(response);
     const m = parseMetrics(await response.text());
     const now = { time: performance.now(), tokens: m.lathe_generated_tokens_total };
