@@ -13,7 +13,7 @@ std::string_view TypeOf(int status) {
     case 403: return "authentication_error";
     case 429: return "rate_limit_error";
     case 503: return "service_unavailable_error";
-    case 504: return "timeout_error";
+    case 408: return "timeout_error";
     default: return status >= 500 ? "server_error" : "invalid_request_error";
   }
 }
@@ -54,7 +54,7 @@ ApiError FromStatus(const Status& status, std::string_view request_id) {
       error.retry_after_seconds = 1;
       return error;
     case StatusCode::kDeadlineExceeded:
-      error.status = 504;
+      error.status = 408;
       error.code = "deadline_exceeded";
       return error;
     default: break;

@@ -87,7 +87,6 @@ Fault ReadMessage(size_t i, bool takes_parts, Json* message) {
 
 Fault ReadMessages(const Body& body, const Model& model, Json* messages) {
   const Json* sent = body.Find("messages");
-  if (sent->empty()) return BadParam("messages", "empty_array", "'messages' must not be empty");
   *messages = *sent;
   for (size_t i = 0; i < messages->size(); ++i) {
     if (Fault fault = ReadMessage(i, model.template_takes_parts, &(*messages)[i])) return fault;

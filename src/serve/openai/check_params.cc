@@ -154,6 +154,7 @@ class Checker {
   }
 
   static Fault Count(const ParamSpec& spec, size_t found, const std::string& shown) {
+    if (found < spec.min_items) return BadParam(shown, "empty_array", "'" + shown + "' must not be empty");
     if (spec.max_items == 0 || found <= spec.max_items) return std::nullopt;
     return BadParam(
         shown, "array_above_max_length",
@@ -183,7 +184,7 @@ class Checker {
 
   static Fault Prompt(const ParamSpec& spec, const Json& value, const std::string& shown) {
     constexpr const char* kExpected = "a string, an array of strings, token ids, or an array of such lists";
-    const ParamSpec ids{.name = spec.name, .max = 2147483647.0};
+    const ParamSpec ids{.name = spec.name, .max = spec.max};
     if (value.is_string()) return std::nullopt;
     if (!value.is_array()) return WrongType(shown, kExpected, value);
     if (value.empty()) return BadParam(shown, "empty_array", "'" + shown + "' must not be empty");

@@ -76,6 +76,7 @@ void Generation::Submit() {
   for (size_t i = 0; i < job_.prompts.size(); ++i) {
     Request request = job_.request;
     request.prompt = Prompt::Ids(job_.prompts[i].ids);
+    request.sampling.max_tokens = job_.prompts[i].max_tokens;
     auto id =
         engine_->Submit(std::move(request), [self, i](const OutputDelta& delta) { self->OnDelta(i, delta); });
     if (!id.ok()) {
@@ -289,15 +290,14 @@ void Generation::Report() {
   record.trace_id = http_->trace_id;
   record.principal = http_->principal.name;
   const bool failed = !error_.code.empty();
-  record.http_status = failed && !opened_ ? error_.status : 200;
+  const bool unheard = !completed_ && !failed;  // the client left: 499, as proxies log it
+  record.http_status = unheard ? 499 : failed && !opened_ ? error_.status : 200;
   record.error_code = error_.code;
   const std::string_view finish = choices_.empty() ? std::string_view{} : choices_[0].text.finish;
   if (completed_)
     record.finish = job_.request.embed ? "stop" : finish;
   else
-    record.finish = !failed && Cancelled()               ? "cancelled"
-                    : error_.code == "deadline_exceeded" ? "deadline"
-                                                         : "error";
+    record.finish = unheard ? "cancelled" : error_.code == "deadline_exceeded" ? "deadline" : "error";
   record.streamed = job_.stream;
   record.prompt_tokens = usage_.prompt_tokens;
   record.cached_tokens = usage_.cached_tokens;

@@ -607,6 +607,7 @@ TEST(Endings, DisconnectCancelsAndNothingMoreIsWritten) {
     EXPECT_EQ(f.admission.held, 0);
     ASSERT_EQ(f.observer.done.size(), 1U);
     EXPECT_EQ(f.observer.done[0].finish, "cancelled");
+    EXPECT_EQ(f.observer.done[0].http_status, 499);
     EXPECT_EQ(f.observer.done[0].error_code, "");
   }
 }
@@ -629,7 +630,7 @@ TEST(Endings, FaultsInTheMiddle) {
     const char* code;
   };
   const Case cases[] = {
-      {FinishReason::kDeadline, {}, 504, "deadline_exceeded"},
+      {FinishReason::kDeadline, {}, 408, "deadline_exceeded"},
       {FinishReason::kCancelled, {}, 503, "unavailable"},
       {FinishReason::kError, {StatusCode::kInternal, "logits are not finite"}, 500, "internal_error"},
       {FinishReason::kError, {StatusCode::kUnavailable, "the device failed"}, 503, "unavailable"},

@@ -11,7 +11,8 @@ namespace lathe::serve {
 
 struct JobPrompt {
   std::vector<TokenId> ids;
-  std::string text;  // what echo begins with; filled only then
+  std::string text;    // what echo begins with; filled only then
+  int max_tokens = 0;  // the request's, or what the context has left for it; 0: all that it has left
 };
 
 enum class AnswerKind : uint8_t { kChat, kCompletion, kGenerate, kEmbedding };

@@ -106,12 +106,13 @@ class Schemas {
 
   static Json Array(Json items, const ParamSpec& spec, bool nullable) {
     Json schema = {{"type", TypeOf("array", nullable)}, {"items", std::move(items)}};
+    if (spec.min_items > 0) schema["minItems"] = spec.min_items;
     if (spec.max_items > 0) schema["maxItems"] = spec.max_items;
     return schema;
   }
 
   static Json PromptSchema(const ParamSpec& spec) {
-    const Json id = {{"type", "integer"}, {"minimum", 0}, {"maximum", INT32_MAX}};
+    const Json id = {{"type", "integer"}, {"minimum", 0}, {"maximum", Bound(spec.max, true)}};
     const Json ids = {{"type", "array"}, {"items", id}, {"minItems", 1}};
     const Json strings = {
         {"type", "array"}, {"items", {{"type", "string"}}}, {"minItems", 1}, {"maxItems", spec.max_items}};
@@ -146,15 +147,15 @@ void AddErrors(bool has_body, Json* responses) {
   (*responses)["503"] = ErrorAnswer("Starting, shutting down or out of order; see Retry-After.");
   if (!has_body) return;
   (*responses)["400"] = ErrorAnswer("The request is at fault; `param` names where.");
-  (*responses)["408"] = ErrorAnswer("The request did not arrive in time.");
+  (*responses)["408"] =
+      ErrorAnswer("The request did not arrive in time, or its timeout passed before the answer.");
   (*responses)["413"] = ErrorAnswer("The body is too long.");
   (*responses)["415"] = ErrorAnswer("The body is not application/json.");
-  (*responses)["504"] = ErrorAnswer("The request's timeout passed.");
 }
 
 Json Post(const char* id, const char* summary, Json body, Json answer, bool streams) {
   Json content = Content("application/json", std::move(answer));
-  if (streams) content["text/event-stream"] = {{"schema", {{"type", "string"}}}};
+  if (streams) content["text/event-stream"] = {{"schema", Json::object()}};
   Json responses = {{"200", {{"description", "The answer."}, {"content", std::move(content)}}}};
   AddErrors(true, &responses);
   return {{"operationId", id},
@@ -226,6 +227,22 @@ Json EitherField(Json schema, const char* one, const char* other, const char* ot
   return schema;
 }
 
+// stream_options are there only when stream is true.
+Json StreamOptionsNeedStream(Json schema) {
+  const Json streams = {{"required", Json::array({"stream"})},
+                        {"properties", {{"stream", {{"const", true}}}}}};
+  const Json no_options = {{"properties", {{"stream_options", {{"type", "null"}}}}}};
+  schema["anyOf"] = Json::array({streams, no_options});
+  return schema;
+}
+
+Json Probe(const char* name) {
+  const Json status = Content("application/json", Fields({{"status", {{"type", "string"}}}}));
+  Json probe = Get(name, "Health of the server.", status);
+  probe["responses"]["503"] = {{"description", "Not now; `reason` says why."}, {"content", status}};
+  return probe;
+}
+
 }  // namespace
 
 std::string OpenApiText(const ParamTable& table) {
@@ -234,9 +251,9 @@ std::string OpenApiText(const ParamTable& table) {
   const Json generate = EitherField(body(kGenerate), "text_input", "prompt", "string");
   Json paths;
   paths["/v1/chat/completions"]["post"] =
-      Post("chat", "Answer a conversation.", body(kChat), Ref("Completion"), true);
-  paths["/v1/completions"]["post"] =
-      Post("complete", "Continue a text.", body(kCompletions), Ref("Completion"), true);
+      Post("chat", "Answer a conversation.", StreamOptionsNeedStream(body(kChat)), Ref("Completion"), true);
+  paths["/v1/completions"]["post"] = Post(
+      "complete", "Continue a text.", StreamOptionsNeedStream(body(kCompletions)), Ref("Completion"), true);
   paths["/v1/embeddings"]["post"] = Post("embed", "Mean over positions of the last hidden state.",
                                          body(kEmbeddings), Ref("Embeddings"), false);
   paths["/v1/models"]["get"] = Get("models", "The served model.", Content("application/json", Ref("Models")));
@@ -259,7 +276,7 @@ std::string OpenApiText(const ParamTable& table) {
       Get("openapi", "This document.", Content("application/json", {{"type", "object"}}));
   paths["/metrics"]["get"] = Get("metrics", "Prometheus metrics.", plain);
   for (const char* probe : {"livez", "readyz", "health"}) {
-    paths["/" + std::string(probe)]["get"] = Get(probe, "Health of the server.", plain);
+    paths["/" + std::string(probe)]["get"] = Probe(probe);
   }
   const Json document = {{"openapi", "3.1.0"},
                          {"info",

@@ -20,16 +20,17 @@ void Append(std::vector<ParamSpec> more, std::vector<ParamSpec>* rows) {
 
 std::vector<ParamSpec> PromptRows(const ApiLimits& limits) {
   const auto max_prompts = static_cast<size_t>(limits.max_prompts);
+  const auto max_id = static_cast<double>(limits.max_token_id);
   return {
       {.name = "model", .endpoints = C | T | E | K | D, .type = Type::kString, .max = 256,
        .fallback = "the served model", .meaning = "Name of the model; another than the served one is 404."},
-      {.name = "prompt", .endpoints = T, .type = Type::kPrompt, .max_items = max_prompts,
+      {.name = "prompt", .endpoints = T, .type = Type::kPrompt, .max = max_id, .max_items = max_prompts,
        .meaning = "Text, token ids, or a list of either: one choice (times n) for each.", .required = true},
       {.name = "prompt", .endpoints = K | G, .type = Type::kString, .meaning = "Text."},
       {.name = "text_input", .endpoints = G, .type = Type::kString, .meaning = "The same as prompt."},
-      {.name = "input", .endpoints = E, .type = Type::kPrompt, .max_items = max_prompts,
+      {.name = "input", .endpoints = E, .type = Type::kPrompt, .max = max_id, .max_items = max_prompts,
        .meaning = "Text, token ids, or a list of either: one embedding for each.", .required = true},
-      {.name = "tokens", .endpoints = D, .type = Type::kInts, .max = kMaxInt32, .meaning = "Token ids.",
+      {.name = "tokens", .endpoints = D, .type = Type::kInts, .max = max_id, .meaning = "Token ids.",
        .required = true},
       {.name = "add_special_tokens", .endpoints = T | E | K, .type = Type::kBool, .fallback = "true",
        .meaning = "Begin a text prompt as the model's tokenizer does (BOS)."},
@@ -44,9 +45,9 @@ std::vector<ParamSpec> PromptRows(const ApiLimits& limits) {
 std::vector<ParamSpec> MessageRows() {
   constexpr unsigned kIn = C | K;
   return {
-      {.name = "messages", .endpoints = C, .type = Type::kObjects, .max_items = 4096,
+      {.name = "messages", .endpoints = C, .type = Type::kObjects, .min_items = 1, .max_items = 4096,
        .meaning = "The conversation.", .required = true},
-      {.name = "messages", .endpoints = K, .type = Type::kObjects, .max_items = 4096,
+      {.name = "messages", .endpoints = K, .type = Type::kObjects, .min_items = 1, .max_items = 4096,
        .meaning = "A conversation, instead of prompt."},
       {.name = "messages[].role", .endpoints = kIn, .type = Type::kString,
        .one_of = "system|developer|user|assistant|tool",
@@ -120,7 +121,8 @@ std::vector<ParamSpec> TemplateRows(const ApiLimits& limits) {
   return rows;
 }
 
-std::vector<ParamSpec> SamplingRows() {
+std::vector<ParamSpec> SamplingRows(const ApiLimits& limits) {
+  const auto max_id = static_cast<double>(limits.max_token_id);
   constexpr unsigned kIn = C | T | G;
   return {
       {.name = "temperature", .endpoints = kIn, .type = Type::kNumber, .max = 100, .fallback = kModelDefault,
@@ -144,7 +146,7 @@ std::vector<ParamSpec> SamplingRows() {
        .meaning = "The same as seed."},
       {.name = "stop", .endpoints = kIn, .type = Type::kStringOrStrings, .min = 1, .max = 256,
        .max_items = 16, .meaning = "The text ends before the first of these."},
-      {.name = "stop_token_ids", .endpoints = kIn, .type = Type::kInts, .max = kMaxInt32, .max_items = 1024,
+      {.name = "stop_token_ids", .endpoints = kIn, .type = Type::kInts, .max = max_id, .max_items = 1024,
        .meaning = "Token ids that end the text."},
       {.name = "include_stop_str_in_output", .endpoints = kIn, .type = Type::kBool, .fallback = "false",
        .meaning = "End the text behind the stop string instead."},
@@ -158,8 +160,8 @@ std::vector<ParamSpec> SamplingRows() {
        .max_items = 1024, .meaning = "Added to the logit of a token, by its id."},
       {.name = "bad_words", .endpoints = C | T, .type = Type::kStrings, .min = 1, .max = 256, .max_items = 64,
        .meaning = "Never generated."},
-      {.name = "bad_words", .endpoints = G, .type = Type::kStringOrStrings, .max = 256,
-       .max_items = 64, .meaning = "Never generated."},
+      {.name = "bad_words", .endpoints = G, .type = Type::kStringOrStrings, .max = 256, .max_items = 64,
+       .meaning = "Never generated."},
       {.name = "skip_special_tokens", .endpoints = kIn, .type = Type::kBool, .fallback = "true",
        .meaning = "Leave control tokens out of the text (not where calls are marked with them)."},
       {.name = "priority", .endpoints = kIn | E, .type = Type::kInt, .min = -1000, .max = 1000,
@@ -255,15 +257,15 @@ std::vector<ParamSpec> FormatRows() {
       {.name = "structured_outputs.regex", .endpoints = kIn, .type = Type::kString, .min = 1,
        .meaning = "A regular expression that the whole text matches."},
       {.name = "structured_outputs.choice", .endpoints = kIn, .type = Type::kStrings, .min = 1,
-       .max_items = 1024, .meaning = "One of these texts."},
+       .min_items = 1, .max_items = 1024, .meaning = "One of these texts."},
       {.name = "structured_outputs.grammar", .endpoints = kIn, .type = Type::kString, .min = 1,
        .meaning = "A grammar in EBNF."},
       {.name = "guided_json", .endpoints = kIn, .type = Type::kStringOrObject,
        .meaning = "structured_outputs.json."},
       {.name = "guided_regex", .endpoints = kIn, .type = Type::kString, .min = 1,
        .meaning = "structured_outputs.regex."},
-      {.name = "guided_choice", .endpoints = kIn, .type = Type::kStrings, .min = 1, .max_items = 1024,
-       .meaning = "structured_outputs.choice."},
+      {.name = "guided_choice", .endpoints = kIn, .type = Type::kStrings, .min = 1, .min_items = 1,
+       .max_items = 1024, .meaning = "structured_outputs.choice."},
       {.name = "guided_grammar", .endpoints = kIn, .type = Type::kString, .min = 1,
        .meaning = "structured_outputs.grammar."},
   };
@@ -300,18 +302,19 @@ std::vector<ParamSpec> ToolRows() {
 }
 
 // Fields of servers of compiled engines (Triton, Truss).
-std::vector<ParamSpec> GenerateRows() {
+std::vector<ParamSpec> GenerateRows(const ApiLimits& limits) {
+  const auto max_id = static_cast<double>(limits.max_token_id);
   return {
       {.name = "stop_words", .endpoints = G, .type = Type::kStringOrStrings, .max = 256, .max_items = 16,
        .meaning = "The same as stop; empty strings are left out."},
       {.name = "stop_words_list", .endpoints = G, .type = Type::kStringOrStrings, .max = 256, .max_items = 16,
        .meaning = "The same as stop_words."},
-      {.name = "bad_words_list", .endpoints = G, .type = Type::kStringOrStrings, .max = 256,
-       .max_items = 64, .meaning = "The same as bad_words."},
+      {.name = "bad_words_list", .endpoints = G, .type = Type::kStringOrStrings, .max = 256, .max_items = 64,
+       .meaning = "The same as bad_words."},
       {.name = "beam_width", .endpoints = G, .type = Type::kInt,
        .meaning = "There is no beam search: sample, or set temperature to 0.", .handling = Handling::kRefused,
        .neutral = "1"},
-      {.name = "end_id", .endpoints = G, .type = Type::kInt, .max = kMaxInt32,
+      {.name = "end_id", .endpoints = G, .type = Type::kInt, .max = max_id,
        .meaning = "One more token id that ends the text."},
       {.name = "pad_id", .endpoints = G, .type = Type::kInt, .max = kMaxInt32,
        .meaning = "Nothing is padded.", .handling = Handling::kIgnored},
@@ -390,11 +393,11 @@ std::vector<ParamSpec> MakeParamRows(const ApiLimits& limits) {
   Append(MessageRows(), &rows);
   Append(TemplateRows(limits), &rows);
   Append(LengthRows(limits), &rows);
-  Append(SamplingRows(), &rows);
+  Append(SamplingRows(limits), &rows);
   Append(AnswerRows(limits), &rows);
   Append(FormatRows(), &rows);
   Append(ToolRows(), &rows);
-  Append(GenerateRows(), &rows);
+  Append(GenerateRows(limits), &rows);
   Append(RefusedRows(), &rows);
   Append(IgnoredRows(), &rows);
   return rows;

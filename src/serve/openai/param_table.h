@@ -55,6 +55,7 @@ struct ParamSpec {
   // limit).
   double min = 0, max = 0;
   bool open_min = false;           // min itself is outside
+  size_t min_items = 0;            // of arrays
   size_t max_items = 0;            // of arrays and objects; 0: only the body's limit
   std::string_view one_of = {};    // "a|b|c": the strings accepted
   std::string_view fallback = {};  // default, as documentation shows it
@@ -66,6 +67,7 @@ struct ParamSpec {
 
 // Bounds that the operator may move.
 struct ApiLimits {
+  int64_t max_token_id = 2147483647;  // the API sets it from the model
   int max_n = 8;
   int max_prompts = 128;  // in one body
   int max_logprobs = 20;  // at most 20, the engine's

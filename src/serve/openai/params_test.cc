@@ -239,6 +239,7 @@ TEST(Params, EveryListRefusesOneEntryTooManyAndWrongEntries) {
         const Json item = ValidObject(c.endpoint, s.name + "[]");
         ExpectRefused(c, Json(std::vector<Json>(s.max_items + 1, item)), "");
       }
+      if (s.min_items > 0) ExpectRefused(c, Json::array(), "");
       ExpectRefused(c, Json::array({1}), "[0]");
     }
     if (s.type == ParamType::kBiases) {

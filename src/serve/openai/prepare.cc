@@ -96,6 +96,7 @@ Expected<Model> DescribeModel(Engine* engine, ApiOptions options) {
   LATHE_ASSIGN_OR_RETURN(model.reasoning, ReasoningByName(options.reasoning_format, source));
   model.template_takes_parts = TemplateTakesParts(source);
   if (options.model_name.empty()) options.model_name = engine->model().name;
+  options.limits.max_token_id = std::max(0, engine->model().vocab - 1);
   model.options = std::move(options);
   return model;
 }
@@ -116,8 +117,8 @@ uint64_t CostOf(const Job& job, const Model& model) {
   const auto context = static_cast<uint64_t>(model.engine->model().max_context);
   for (const JobPrompt& prompt : job.prompts) {
     const uint64_t left = context - std::min<uint64_t>(context, prompt.ids.size());
-    const auto asked = static_cast<uint64_t>(job.request.sampling.max_tokens);
-    const uint64_t each = job.request.embed ? 0 : asked == 0 ? left : std::min(asked, left);
+    const auto asked = static_cast<uint64_t>(prompt.max_tokens);
+    const uint64_t each = job.request.embed ? 0 : asked == 0 ? left : asked;
     cost += prompt.ids.size() + static_cast<uint64_t>(job.request.n) * each;
   }
   return cost;
@@ -142,7 +143,7 @@ Fault PrepareChat(const Body& body, const Model& model, const HttpRequest& http,
   job->parser.reasoning = model.reasoning && !job->request.format;
   job->parser.starts_in_reasoning = job->parser.reasoning && PromptOpensReasoning(prompt.text);
   job->show_reasoning = body.Bool("include_reasoning", true);
-  job->prompts.push_back({std::move(prompt.ids), ""});
+  job->prompts.push_back({.ids = std::move(prompt.ids), .text = ""});
   return FitContext("messages", model, job);
 }
 

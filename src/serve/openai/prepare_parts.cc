@@ -63,8 +63,8 @@ struct Constraint {
 };
 
 // The constraints among `list` that a body has, added to what was found.
-Fault CollectFormats(const Body& body, const std::string& prefix, std::vector<Constraint> list,
-                     std::vector<std::pair<std::string, OutputFormat>>* found) {
+void CollectFormats(const Body& body, const std::string& prefix, std::vector<Constraint> list,
+                    std::vector<std::pair<std::string, OutputFormat>>* found) {
   for (const Constraint& c : list) {
     const Json* value = body.Find(c.field);
     if (value == nullptr || (value->is_boolean() && !value->get<bool>())) continue;
@@ -72,16 +72,11 @@ Fault CollectFormats(const Body& body, const std::string& prefix, std::vector<Co
     format.kind = c.kind;
     if (c.kind == OutputFormat::Kind::kChoice) {
       format.choices = body.Strings(c.field);
-      if (format.choices.empty()) {
-        const std::string param = prefix + c.field;
-        return BadParam(param, "empty_array", "'" + param + "' must not be empty");
-      }
     } else if (c.kind != OutputFormat::Kind::kJsonObject) {
       format.source = SchemaText(*value);
     }
     found->emplace_back(prefix + c.field, std::move(format));
   }
-  return std::nullopt;
 }
 
 Fault ReadResponseFormat(const Body& body, std::vector<std::pair<std::string, OutputFormat>>* found) {
@@ -170,21 +165,19 @@ Fault ReadFormat(const Body& body, Job* job) {
   std::vector<std::pair<std::string, OutputFormat>> found;
   if (Fault fault = ReadResponseFormat(body, &found)) return fault;
   const Body structured = body.Object("structured_outputs");
-  if (Fault fault = CollectFormats(structured, "structured_outputs.",
-                                   {{"json", Kind::kJsonSchema},
-                                    {"json_object", Kind::kJsonObject},
-                                    {"regex", Kind::kRegex},
-                                    {"choice", Kind::kChoice},
-                                    {"grammar", Kind::kGrammar}},
-                                   &found))
-    return fault;
-  if (Fault fault = CollectFormats(body, "",
-                                   {{"guided_json", Kind::kJsonSchema},
-                                    {"guided_regex", Kind::kRegex},
-                                    {"guided_choice", Kind::kChoice},
-                                    {"guided_grammar", Kind::kGrammar}},
-                                   &found))
-    return fault;
+  CollectFormats(structured, "structured_outputs.",
+                 {{"json", Kind::kJsonSchema},
+                  {"json_object", Kind::kJsonObject},
+                  {"regex", Kind::kRegex},
+                  {"choice", Kind::kChoice},
+                  {"grammar", Kind::kGrammar}},
+                 &found);
+  CollectFormats(body, "",
+                 {{"guided_json", Kind::kJsonSchema},
+                  {"guided_regex", Kind::kRegex},
+                  {"guided_choice", Kind::kChoice},
+                  {"guided_grammar", Kind::kGrammar}},
+                 &found);
   if (found.empty()) {
     if (!body.Has("structured_outputs")) return std::nullopt;
     return BadParam("structured_outputs", "invalid_value",
@@ -232,45 +225,29 @@ Fault ReadTools(const Body& body, const Model& model, Job* job) {
 }
 
 Fault FitContext(const std::string& prompt_param, const Model& model, Job* job) {
-  const ModelInfo& info = model.engine->model();
-  size_t longest = 0;
-  for (const JobPrompt& prompt : job->prompts) {
-    longest = std::max(longest, prompt.ids.size());
-    if (prompt.ids.empty()) {
+  const int context = model.engine->model().max_context;
+  const SamplingParams& sampling = job->request.sampling;
+  for (JobPrompt& prompt : job->prompts) {
+    const size_t n = prompt.ids.size();
+    if (n == 0) {
       return BadParam(prompt_param, "invalid_value",
                       "'" + prompt_param + "' must have at least one token, but has none");
     }
-    for (const TokenId id : prompt.ids) {
-      if (id >= 0 && id < info.vocab) continue;
+    if (n >= static_cast<size_t>(context)) {
       return BadParam(
-          prompt_param, "invalid_value",
-          StrFormat("'%s' must have token ids in [0, %d), but has %d", prompt_param.c_str(), info.vocab, id));
+          prompt_param, "context_length_exceeded",
+          StrFormat("this model's context holds %d tokens, one of them generated, but the prompt has %zu: "
+                    "shorten the prompt",
+                    context, n));
     }
+    const int left = context - static_cast<int>(n);
+    prompt.max_tokens = sampling.max_tokens == 0 ? 0 : std::min(sampling.max_tokens, left);
+    if (sampling.min_tokens <= (prompt.max_tokens == 0 ? left : prompt.max_tokens)) continue;
+    return BadParam("min_tokens", "invalid_value",
+                    StrFormat("'min_tokens' must not exceed the %d tokens that may be generated, but is %d",
+                              prompt.max_tokens == 0 ? left : prompt.max_tokens, sampling.min_tokens));
   }
-  for (const TokenId id : job->request.sampling.stop_ids) {
-    if (id >= 0 && id < info.vocab) continue;
-    return BadParam("stop_token_ids", "invalid_value",
-                    StrFormat("'stop_token_ids' must be token ids in [0, %d), but has %d", info.vocab, id));
-  }
-  const auto context = static_cast<size_t>(info.max_context);
-  // An embedding generates nothing, so it may use the last position too; the engine has the last word on
-  // that.
-  if (longest < context) {
-    SamplingParams& s = job->request.sampling;
-    if (s.max_tokens > 0 && job->prompts.size() == 1)
-      s.max_tokens = std::min(s.max_tokens, static_cast<int>(context - longest));
-    if (s.max_tokens > 0 && s.min_tokens > s.max_tokens) {
-      return BadParam("min_tokens", "invalid_value",
-                      StrFormat("'min_tokens' must not exceed the %d tokens that may be generated, but is %d",
-                                s.max_tokens, s.min_tokens));
-    }
-    return std::nullopt;
-  }
-  return BadParam(
-      prompt_param, "context_length_exceeded",
-      StrFormat("this model's context holds %zu tokens, one of them generated, but the prompt has %zu: "
-                "shorten the prompt",
-                context, longest));
+  return std::nullopt;
 }
 
 Expected<std::vector<TokenId>> TokenizeText(const std::string& text, bool add_special, const Model& model) {
@@ -289,7 +266,7 @@ Fault ReadPrompts(const Body& body, const char* param, bool keep_text, const Mod
   const auto add_text = [&](const std::string& text) -> Fault {
     auto ids = TokenizeText(text, add_special, model);
     if (!ids.ok()) return BadParam(param, "invalid_value", ids.status().message());
-    job->prompts.push_back({*std::move(ids), keep_text ? text : ""});
+    job->prompts.push_back({.ids = *std::move(ids), .text = keep_text ? text : ""});
     return std::nullopt;
   };
   const auto add_ids = [&](const Json& list) {

@@ -18,8 +18,8 @@ Fault ReadFormat(const Body& body, Job* job);
 // tools and tool_choice of a chat: the parser's options, and the grammar of a forced call.
 Fault ReadTools(const Body& body, const Model& model, Job* job);
 
-// 400 with both numbers when a prompt fills the context, and max_tokens cut to what is left of it. Ids of
-// prompts and stop_token_ids must be in the vocabulary. Call when the prompts are there.
+// 400 with both numbers when a prompt fills the context; else each prompt's max_tokens, cut to what is left
+// of it. Call when the prompts are there.
 Fault FitContext(const std::string& prompt_param, const Model& model, Job* job);
 
 // Token ids of a text as the caller wrote it.

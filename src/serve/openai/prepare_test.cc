@@ -123,7 +123,7 @@ TEST(Sampling, RefusalsNameTheParameter) {
        {Text(R"(,"temperature":1e999)"), "", "invalid_json"},
        {Text(R"(,"temperature":101)"), "temperature", "decimal_above_max_value"},
        {Text(R"(,"logit_bias":{"259":1})"), "logit_bias", "invalid_value"},
-       {Text(R"(,"stop_token_ids":[259])"), "stop_token_ids", "invalid_value"},
+       {Text(R"(,"stop_token_ids":[259])"), "stop_token_ids[0]", "integer_above_max_value"},
        {Text(R"(,"min_tokens":20)"), "min_tokens", "invalid_value"},
        {Text(R"(,"suffix":"x")"), "suffix", "unsupported_parameter"},
        {Text(R"(,"best_of":2)"), "best_of", "unsupported_parameter"},
@@ -135,7 +135,7 @@ TEST(Sampling, RefusalsNameTheParameter) {
        {R"({"prompt":null})", "prompt", "invalid_type"},
        {R"({"prompt":[]})", "prompt", "empty_array"},
        {R"({"prompt":[[]]})", "prompt", "invalid_value"},
-       {R"({"prompt":[259]})", "prompt", "invalid_value"},
+       {R"({"prompt":[259]})", "prompt[0]", "integer_above_max_value"},
        {R"({"prompt":["a",[1]]})", "prompt[1]", "invalid_type"},
        {R"({"prompt":"a","prompt":"b"})", "", "invalid_json"}});
   ExpectRefusals(&f, kChatPath,
@@ -428,7 +428,7 @@ TEST(Tokens, ThereAndBack) {
                   {R"({"prompt":7})", "prompt", "invalid_type"}});
   ExpectRefusals(&f, "/detokenize",
                  {{"{}", "tokens", "missing_required_parameter"},
-                  {R"({"tokens":[259]})", "tokens", "invalid_value"},
+                  {R"({"tokens":[259]})", "tokens[0]", "integer_above_max_value"},
                   {R"({"tokens":[-1]})", "tokens[0]", "integer_below_min_value"},
                   {R"({"tokens":"a"})", "tokens", "invalid_type"}});
 }
