@@ -82,9 +82,6 @@ ToolFormat DetectToolFormat(std::string_view chat_template_source);
 bool DetectReasoning(std::string_view chat_template_source);
 // Whether a rendered prompt ends inside an opened <think>.
 bool PromptOpensReasoning(std::string_view rendered_prompt);
-// Whether the format's marker is a control token that SamplingParams::skip_special_tokens would drop from the
-// text; the caller must then ask for special tokens when there are tools.
-bool NeedsSpecialTokens(ToolFormat format);
 
 // A grammar (docs/grammars.md) that forces the output to be a call of one of the tools, or of `forced_name`
 // ("": any); with `parallel` one or more. tools_json: OpenAI's array [{"type": "function", "function":
@@ -95,7 +92,9 @@ Expected<std::optional<OutputFormat>> ToolGrammar(ToolFormat format, const std::
                                                   const std::string& forced_name, bool parallel,
                                                   bool markers_are_tokens = true);
 
-// The marker that opens calls: "<tool_call>", "<|python_tag|>", "[TOOL_CALLS]"; "" for kNone.
+// The marker that opens calls: "<tool_call>", "<|python_tag|>", "[TOOL_CALLS]"; "" for kNone. Where it is a
+// control token, SamplingParams::skip_special_tokens would drop it from the text: the caller must ask for
+// special tokens.
 std::string_view ToolMarker(ToolFormat format);
 
 }  // namespace lathe

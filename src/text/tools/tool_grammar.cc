@@ -100,10 +100,6 @@ bool PromptOpensReasoning(std::string_view prompt) {
   return end != std::string_view::npos && prompt.substr(0, end + 1).ends_with("<think>");
 }
 
-bool NeedsSpecialTokens(ToolFormat format) {
-  return format == ToolFormat::kMistral || format == ToolFormat::kLlama3Json;
-}
-
 Expected<std::optional<OutputFormat>> ToolGrammar(ToolFormat format, const std::string& tools_json,
                                                   const std::string& forced_name, bool parallel,
                                                   bool markers_are_tokens) {

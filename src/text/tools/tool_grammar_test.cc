@@ -51,8 +51,6 @@ TEST(Detect, Sources) {
   EXPECT_TRUE(PromptOpensReasoning("<think>"));
   EXPECT_FALSE(PromptOpensReasoning("<think>\n\n</think>\n\n"));
   EXPECT_FALSE(PromptOpensReasoning(" \n"));
-  EXPECT_TRUE(NeedsSpecialTokens(ToolFormat::kMistral));
-  EXPECT_FALSE(NeedsSpecialTokens(ToolFormat::kHermes));
 }
 
 constexpr char kTools[] = R"([
