@@ -107,6 +107,7 @@ Expected<int> Run(const Options& options) {
     std::fputs("lathe: serve needs a model: lathe serve MODEL, or 'model' in the file of --config\n", stderr);
     return kExitUsage;
   }
+  LATHE_RETURN_IF_ERROR(CheckFiles(config));
   ModelOptions model;
   model.path = config.model;
   if (!config.dtype.empty()) model.dtype = config.dtype;
@@ -128,10 +129,10 @@ void DeclareSettings(Command& command, const std::shared_ptr<Options>& options) 
       continue;
     }
     command.Parsed(flag, KindOf(setting), setting.help, serve::DefaultText(setting),
-                   [options, &setting, flag](const std::string& text) {
+                   [options, &setting](const std::string& text) {
                      options->texts[&setting] = text;
                      ConfigWithSources scratch;
-                     return SetFromText(setting, text, "flag " + flag, &scratch);
+                     return SetFromText(setting, text, "", &scratch);
                    });
   }
 }

@@ -47,8 +47,9 @@ std::optional<double> ParseSize(std::string_view text) {
 
 Status Bad(const Setting& setting, std::string_view text, const std::string& source,
            const std::string& expected) {
-  return Error(StatusCode::kInvalidArgument, "%s: %s must be %s, but is '%.100s'", source.c_str(),
-               setting.name, expected.c_str(), std::string(text).c_str());
+  const Status status = Error(StatusCode::kInvalidArgument, "%s must be %s, but is '%.100s'", setting.name,
+                              expected.c_str(), std::string(text).c_str());
+  return source.empty() ? status : status.WithContext(source);
 }
 
 std::string Range(const Setting& setting) { return StrFormat("in [%.15g, %.15g]", setting.min, setting.max); }

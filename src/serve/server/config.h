@@ -71,8 +71,8 @@ struct ConfigWithSources {
   std::map<std::string, std::string, std::less<>> sources;
 };
 
-// One value as text ("512M", "true", "a,b" for a list). Errors: kInvalidArgument with `source`, range and
-// value.
+// One value as text ("512M", "true", "a,b" for a list). Errors: kInvalidArgument with `source` (unless ""),
+// range and value.
 Status SetFromText(const Setting& setting, std::string_view text, const std::string& source,
                    ConfigWithSources* out);
 
@@ -85,6 +85,9 @@ Status ApplyEnvironment(const char* const* environment, ConfigWithSources* out);
 
 // What no single setting can tell: TLS without a key, a public address without API keys, ...
 Status CheckConfig(const ServerConfig& config);
+// What CheckConfig cannot tell without reading: key file, certificate and key are there and usable. For
+// before a model is loaded or built.
+Status CheckFiles(const ServerConfig& config);
 bool IsLoopback(std::string_view address);
 // "ADDRESS:PORT", brackets around IPv6.
 Expected<std::pair<std::string, int>> ParseListen(std::string_view text, const char* name);

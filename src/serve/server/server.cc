@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "serve/http/transport.h"
 #include "serve/log.h"
 #include "serve/quote.h"
 #include "serve/server/key_file.h"
@@ -78,6 +79,16 @@ uint64_t TokenLimit(const ServerConfig& config, const ModelInfo& model) {
 }
 
 }  // namespace
+
+Status CheckFiles(const ServerConfig& config) {
+  if (!config.keys_file.empty()) {
+    LATHE_RETURN_IF_ERROR(ReadKeyFile(config.keys_file).status().WithContext("keys_file"));
+  }
+  if (!config.tls_cert.empty()) {
+    LATHE_RETURN_IF_ERROR(TlsContext::Load(config.tls_cert, config.tls_key).status());
+  }
+  return {};
+}
 
 Expected<std::unique_ptr<Server>> Server::Start(Engine& engine, const ServerConfig& config,
                                                 const AddRoutes& add_routes,

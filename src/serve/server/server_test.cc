@@ -234,6 +234,7 @@ TEST_F(ServerTest, KeysLimitsAndReload) {
 TEST_F(ServerTest, RefusesToStart) {
   WriteKeys("keys:\n" + KeyLine("alice", "a"), 0666);
   EXPECT_NE(Start().message().find("chmod"), std::string::npos);
+  EXPECT_TRUE(CheckFiles(config_).message().starts_with("keys_file: "));
   config_.keys_file = "/nonexistent/keys.yaml";
   EXPECT_EQ(Start().code(), StatusCode::kNotFound);
   config_.keys_file.clear();
