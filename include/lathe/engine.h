@@ -1,6 +1,7 @@
 // The public C++ API: load an engine file, submit requests, stream tokens, cancel, look at what it does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -45,9 +46,14 @@ struct EngineStats {
   int page_size = 0;     // token positions of a page
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   uint64_t submitted = 0, finished = 0, cancelled = 0, failed = 0, preemptions = 0, recomputed_tokens = 0;
-  double step_seconds = 0;    // inside the executor
-  double host_seconds = 0;    // scheduling, sampling policy, text
-  double last_step_time = 0;  // monotonic seconds when the last step ended (progress, for health)
+  // Steps by how many sequences had rows in them: bucket i counts those of at most 2^i, the last one all
+  // others.
+  static constexpr int kBatchBuckets = 12;
+  std::array<uint64_t, kBatchBuckets> steps_by_batch{};
+  uint64_t sequences_in_steps = 0;  // summed over all steps
+  double step_seconds = 0;          // inside the executor
+  double host_seconds = 0;          // scheduling, sampling policy, text
+  double last_step_time = 0;        // monotonic seconds when the last step ended (progress, for health)
 };
 
 // Thread-safe: every member may be called from any thread. Destruction cancels what is running.

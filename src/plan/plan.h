@@ -73,7 +73,7 @@ struct TacticBucket {
 struct GemmTactic {
   int64_t N = 0, K = 0;
   bool silu_mul = false;
-  DType x_type = DType::kF32;  // its kernels are of MatmulClass(numeric, x_type)
+  DType x_type = DType::kF32;         // its kernels are of MatmulClass(numeric, x_type)
   std::vector<TacticBucket> buckets;  // ascending max_m
 };
 

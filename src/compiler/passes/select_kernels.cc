@@ -1,5 +1,6 @@
 // Fixes the element types of the engine's numeric class (some of what matmuls and attention read has the
-// activation type, everything that is added up stays f32) and chooses a kernel for each distinct matmul shape.
+// activation type, everything that is added up stays f32) and chooses a kernel for each distinct matmul
+// shape.
 #include <algorithm>
 
 #include "base/check.h"

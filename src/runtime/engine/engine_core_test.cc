@@ -464,5 +464,18 @@ TEST(Engine, ScoresBesideRunningRequests) {
   for (RequestId id : ids) EXPECT_EQ(rig.collector.Of(id).ids(), AloneOf(r).tokens);
 }
 
+TEST(Engine, CountsStepsByTheirBatch) {
+  Rig rig({.max_sequences = 4});
+  for (int i = 0; i < 10; ++i) rig.Submit(MakeRequest({1, 2, 3}, 5 + i));
+  rig.engine->WaitIdle();
+  const EngineStats stats = rig.engine->Stats();
+  uint64_t steps = 0;
+  for (const uint64_t n : stats.steps_by_batch) steps += n;
+  EXPECT_EQ(steps, stats.steps);
+  EXPECT_GT(stats.steps_by_batch[0] + stats.steps_by_batch[1] + stats.steps_by_batch[2], 0u);
+  for (size_t i = 3; i < stats.steps_by_batch.size(); ++i) EXPECT_EQ(stats.steps_by_batch[i], 0u);
+  EXPECT_GE(stats.sequences_in_steps, stats.generated_tokens);
+}
+
 }  // namespace
 }  // namespace lathe

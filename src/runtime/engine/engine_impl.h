@@ -66,6 +66,7 @@ class EngineCore final : public Engine {
   void FinishJob(DirectJob* job, DirectResult result);
   void RunStep();
   void Deliver();
+  void CountStep(size_t n_sequences);
   void CountEnd(FinishReason outcome);
   void DeviceFailed(const Status& status);
   void ShutDown();

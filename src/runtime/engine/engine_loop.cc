@@ -85,7 +85,7 @@ void EngineCore::RunStep() {
   const Status status = executor_->Execute(*step, &result_);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
-  ++counts_.steps;
+  CountStep(step->sequences.size());
   if (status.ok()) {
     scheduler_.ApplyResult(result_, &events_);
     Deliver();
@@ -115,6 +115,14 @@ void EngineCore::Deliver() {
     }
   }
   events_.clear();
+}
+
+void EngineCore::CountStep(size_t n_sequences) {
+  ++counts_.steps;
+  counts_.sequences_in_steps += n_sequences;
+  size_t bucket = 0;
+  while (bucket + 1 < EngineStats::kBatchBuckets && n_sequences > size_t{1} << bucket) ++bucket;
+  ++counts_.steps_by_batch[bucket];
 }
 
 void EngineCore::CountEnd(FinishReason outcome) {

@@ -145,7 +145,8 @@ Status CpuExecutor::BindTactics() {
     BoundTactic bound;
     for (const TacticBucket& bucket : tactic.buckets) {
       const GemmKernel* kernel = FindGemm(bucket.kernel);
-      if (kernel == nullptr || kernel->isa > plan_.isa || kernel->numeric != MatmulClass(plan_.numeric, tactic.x_type))
+      if (kernel == nullptr || kernel->isa > plan_.isa ||
+          kernel->numeric != MatmulClass(plan_.numeric, tactic.x_type))
         return Error(StatusCode::kMismatch,
                      "the engine names the kernel '%s', which this lathe does not have; build "
                      "it again with 'lathe build'",

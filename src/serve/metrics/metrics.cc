@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <mutex>
 #include <set>
 #include <sstream>
@@ -84,6 +85,17 @@ void AddEngine(const EngineStats& s, Page* page) {
                 Number(s.cancelled));
 
   page->Counter("lathe_steps_total", "Steps of the engine.", Number(s.steps));
+  ClientMetric& batch =
+      page->Family(MetricType::Histogram, "lathe_batch_size", "Sequences in a step.").metric.emplace_back();
+  uint64_t steps = 0;
+  for (size_t i = 0; i < s.steps_by_batch.size(); ++i) {
+    steps += s.steps_by_batch[i];
+    const bool last = i + 1 == s.steps_by_batch.size();
+    batch.histogram.bucket.push_back(
+        {steps, last ? std::numeric_limits<double>::infinity() : Number(uint64_t{1} << i)});
+  }
+  batch.histogram.sample_count = steps;
+  batch.histogram.sample_sum = Number(s.sequences_in_steps);
   MetricFamily& time =
       page->Family(MetricType::Counter, "lathe_step_seconds_total",
                    "Time of the engine's thread while it had work: device (inside the executor) and "
