@@ -154,6 +154,32 @@ TEST_F(ServerTest, PipelinedRequestsAreAnsweredInOrder) {
   sender.join();
 }
 
+TEST_F(ServerTest, WhatIsSentAheadWaitsInTheSocket) {
+  Serve();
+  RawClient client(port());
+  std::string requests = Get("/stream");
+  for (int i = 0; i < 300; ++i) requests += Post("/echo", std::to_string(i) + std::string(4000, 'x'));
+  std::thread sender([&] { client.Send(requests); });
+  const auto stream = NextStream();
+  ASSERT_NE(stream, nullptr);
+  SleepMs(50);
+  stream->Write("data: 1\n\n");
+  stream->Finish();
+  EXPECT_EQ(client.Answer().body, "data: 1\n\n");
+  for (int i = 0; i < 300; ++i) ASSERT_TRUE(client.Answer().body.starts_with(std::to_string(i) + "x")) << i;
+  sender.join();
+}
+
+TEST_F(ServerTest, AHalfClosedConnectionCountsAsGone) {
+  Serve();
+  RawClient client(port());
+  client.Send(Post("/wait", "{}"));
+  const auto responder = NextStream();
+  ASSERT_NE(responder, nullptr);
+  shutdown(client.fd(), SHUT_WR);
+  EXPECT_TRUE(Eventually([&] { return disconnects_ == 1; }));
+}
+
 TEST_F(ServerTest, ChunkedBodyAndContinue) {
   Serve();
   RawClient client(port());

@@ -1,5 +1,7 @@
 #include "serve/http/worker_pool.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace lathe::serve {
@@ -27,6 +29,7 @@ void WorkerPool::Run(bool quick, std::function<void()> task) {
 }
 
 void WorkerPool::Loop() {
+  pthread_setname_np(pthread_self(), "lathe-worker");
   std::unique_lock lock(mutex_);
   while (true) {
     ready_.wait(lock, [this] { return stopping_ || !quick_.empty() || !slow_.empty(); });

@@ -1,5 +1,8 @@
 #include "serve/server/health.h"
 
+#include <pthread.h>
+
+#include <algorithm>
 #include <chrono>
 
 #include "base/clock.h"
@@ -63,6 +66,7 @@ void RegisterHealth(Router* router, const Health* health) {
 HealthSampler::HealthSampler(const Engine& engine, Health* health, double interval_seconds) {
   health->Sample(NowSeconds(), engine.Stats());
   thread_ = std::thread([this, &engine, health, interval_seconds] {
+    pthread_setname_np(pthread_self(), "lathe-health");
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, std::chrono::duration<double>(interval_seconds),
                            [this] { return stopping_; })) {
