@@ -316,6 +316,7 @@ bool Generation::Cancelled() {
 
 Usage Generation::UsageSoFar() const {
   Usage usage;
+  if (!job_.continuous_usage && job_.kind != AnswerKind::kGenerate) return usage;  // nobody reads it
   for (const JobPrompt& prompt : job_.prompts) usage.prompt_tokens += static_cast<int>(prompt.ids.size());
   usage.cached_tokens = usage_.cached_tokens;
   usage.completion_tokens = job_.echo_only ? 0 : n_tokens_;

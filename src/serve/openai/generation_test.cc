@@ -248,9 +248,10 @@ TEST(Events, StreamAddsUpToTheWholeAnswer) {
       " tail "};
   std::mt19937 random(3);
   const auto pick = [&](size_t n) { return static_cast<size_t>(random()) % n; };
+  Fixture f;
+  f.engine.chat_template = kHermesTemplate;
   for (int round = 0; round < 500; ++round) {
-    Fixture f;
-    f.engine.chat_template = kHermesTemplate;
+    f.engine.submitted.clear();
     std::string text = round % 3 == 0 ? "<think>" : "";
     for (size_t i = pick(12); i > 0; --i) text += words[pick(words.size())];
     f.engine.script.clear();
@@ -685,9 +686,11 @@ TEST(Endings, TheRecordTellsWhatHappened) {
 
 // Deltas from the engine's thread while the worker still submits and the client goes away.
 TEST(Threads, CallbacksRaceWithSubmissionAndDisconnect) {
+  Fixture f;
+  f.engine.play_at_once = false;
   for (int round = 0; round < 200; ++round) {
-    Fixture f;
-    f.engine.play_at_once = false;
+    f.engine.submitted.clear();
+    f.observer.done.clear();
     const auto r = f.Post(kTextPath, {{"prompt", {"a", "b", "c"}}, {"stream", round % 2 == 0}, {"n", 2}});
     std::thread engine([&] {
       for (size_t i = 0; i < 3; ++i) f.engine.Play(i);
