@@ -205,43 +205,94 @@ Dfa Quotient(const Dfa& dfa, const std::vector<uint32_t>& class_of, uint32_t cla
   return out;
 }
 
-// Moore's refinement: rounds of hashing (class, edges to classes). Stops early, with a correct but larger
-// automaton, when many rounds have not finished (long chains refine by one state a round).
+// What a state does, as far as `class_of` tells states apart: calls visit(lo, hi, class) with neighbours
+// joined.
+template <typename Class, typename Visit>
+void VisitMoves(const Dfa& dfa, uint32_t s, const std::vector<bool>& live, const std::vector<Class>& class_of,
+                Visit visit) {
+  const auto row = dfa.EdgesOf(s);
+  for (size_t i = 0; i < row.size();) {
+    if (!live[row[i].to]) {
+      ++i;
+      continue;
+    }
+    const uint32_t lo = row[i].lo;
+    const Class to = class_of[row[i].to];
+    uint32_t hi = row[i].hi;
+    for (++i; i < row.size() && live[row[i].to] && class_of[row[i].to] == to && row[i].lo == hi + 1 &&
+              lo < kTokenSymbol;
+         ++i) {
+      hi = row[i].hi;
+    }
+    visit(lo, hi, to);
+  }
+}
+
+uint64_t Mix(uint64_t h, uint64_t x) {
+  h = (h ^ x) * 0xFF51AFD7ED558CCDull;
+  return h ^ (h >> 29);
+}
+
+// Whether members of each class do the same: what the refinement found by hashes is then so.
+bool Agree(const Dfa& dfa, const std::vector<bool>& live, const std::vector<uint32_t>& class_of,
+           uint32_t classes) {
+  std::vector<uint32_t> first(classes, UINT32_MAX);
+  std::vector<Dfa::Edge> a, b;
+  const auto moves = [&](uint32_t s, std::vector<Dfa::Edge>* out) {
+    out->clear();
+    VisitMoves(dfa, s, live, class_of, [&](uint32_t lo, uint32_t hi, uint32_t to) {
+      out->push_back({lo, hi, to});
+    });
+  };
+  for (uint32_t s = 0; s < dfa.states(); ++s) {
+    uint32_t& f = first[class_of[s]];
+    if (f == UINT32_MAX) f = s;
+    if (f == s || !live[s]) continue;
+    moves(f, &a);
+    moves(s, &b);
+    if (a != b || dfa.accept[f] != dfa.accept[s] || !live[f]) return false;
+  }
+  return true;
+}
+
+// Moore's refinement, classes told apart by hashes and checked at the end. Gives up, with a correct but
+// larger automaton, when many rounds have not finished (long chains refine by one state a round).
 Dfa Minimize(const Dfa& dfa) {
   const std::vector<bool> live = LiveStates(dfa);
-  std::vector<uint32_t> identity(dfa.states());
-  for (uint32_t s = 0; s < dfa.states(); ++s) identity[s] = s;
-  constexpr int kRounds = 24;
+  const uint32_t n = dfa.states();
+  std::vector<uint32_t> class_of(n);
+  for (uint32_t s = 0; s < n; ++s) class_of[s] = s;
+  constexpr int kRounds = 40;
   constexpr uint32_t kMaxStates = 20000;
-  if (dfa.states() > kMaxStates) return Quotient(dfa, identity, dfa.states(), live);
-  std::vector<uint32_t> class_of(dfa.states());
-  for (uint32_t s = 0; s < dfa.states(); ++s) class_of[s] = live[s] ? (dfa.accept[s] ? 2 : 1) : 0;
+  if (n > kMaxStates) return Quotient(dfa, class_of, n, live);
+  std::vector<uint64_t> hash(n), next(n), sorted;
+  for (uint32_t s = 0; s < n; ++s) hash[s] = live[s] ? (dfa.accept[s] ? 2 : 1) : 0;
   size_t classes = 0;
   for (int round = 0; round < kRounds; ++round) {
-    std::unordered_map<std::vector<uint32_t>, uint32_t, VectorHash> ids;
-    std::vector<uint32_t> next(dfa.states());
-    std::vector<uint32_t> key;
-    for (uint32_t s = 0; s < dfa.states(); ++s) {
-      key.assign(1, class_of[s]);
-      const size_t base = key.size();
-      for (const Dfa::Edge& e : dfa.EdgesOf(s)) {
-        if (!live[e.to]) continue;
-        const bool joins = key.size() > base && key.back() == class_of[e.to] &&
-                           key[key.size() - 2] + 1 == e.lo && e.lo < kTokenSymbol;
-        if (joins) {
-          key[key.size() - 2] = e.hi;
-        } else {
-          key.insert(key.end(), {e.lo, e.hi, class_of[e.to]});
-        }
-      }
-      next[s] = ids.try_emplace(key, static_cast<uint32_t>(ids.size())).first->second;
+    for (uint32_t s = 0; s < n; ++s) {
+      uint64_t h = Mix(0x9E3779B97F4A7C15ull, hash[s]);
+      VisitMoves(dfa, s, live, hash, [&](uint32_t lo, uint32_t hi, uint64_t to) {
+        h = Mix(Mix(h, uint64_t{lo} << 32 | hi), to);
+      });
+      next[s] = live[s] ? h : 0;
     }
-    const bool stable = ids.size() == classes;
-    classes = ids.size();
-    class_of = std::move(next);
-    if (stable) return Quotient(dfa, class_of, static_cast<uint32_t>(classes), live);
+    hash.swap(next);
+    sorted = hash;
+    std::sort(sorted.begin(), sorted.end());
+    sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
+    if (sorted.size() != classes) {
+      classes = sorted.size();
+      continue;
+    }
+    std::vector<uint32_t> found(n);
+    for (uint32_t s = 0; s < n; ++s) {
+      found[s] =
+          static_cast<uint32_t>(std::lower_bound(sorted.begin(), sorted.end(), hash[s]) - sorted.begin());
+    }
+    if (Agree(dfa, live, found, static_cast<uint32_t>(classes))) class_of = std::move(found);
+    break;
   }
-  return Quotient(dfa, identity, dfa.states(), live);
+  return Quotient(dfa, class_of, n, live);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <limits>
 
 #include "text/grammar/front_ends.h"
 #include "text/grammar/number_range.h"
@@ -66,6 +68,19 @@ std::optional<Bound> BoundOf(const Json& schema, const char* inclusive, const ch
   return bound;
 }
 
+// An exclusive bound as the nearest double inside it: a text may lie beyond a bound and still read as the
+// bound. Zero stays as it is: nothing of so few digits reads as zero.
+std::optional<Bound> Inwards(std::optional<Bound> bound, int direction) {
+  if (!bound || !bound->exclusive || bound->value.IsZero()) return bound;
+  const Decimal& d = bound->value;
+  const double value =
+      std::strtod(((d.negative ? "-" : "") + d.whole + "." + d.fraction + "0").c_str(), nullptr);
+  bound->value =
+      grammar::DecimalOf(std::nextafter(value, direction * std::numeric_limits<double>::infinity()));
+  bound->exclusive = false;
+  return bound;
+}
+
 }  // namespace
 
 std::optional<std::string_view> FormatPattern(std::string_view format) {
@@ -120,7 +135,7 @@ Expected<ExprId> SchemaBuilder::NumberOf(const Json& schema, bool integer, const
   }
   if (!low && !high) return integer ? rules_.Integer() : rules_.Number();
   if (integer) return IntegersBetween(low, high, pool_);
-  return NumbersBetween(low, high, pool_);
+  return NumbersBetween(Inwards(low, 1), Inwards(high, -1), pool_);
 }
 
 }  // namespace lathe::grammar

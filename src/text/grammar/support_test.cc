@@ -27,9 +27,9 @@ std::shared_ptr<const GrammarVocab> FromDir(const std::string& dir, const char* 
 // Smaller: rather takes the text to its end.
 int Reluctance(char c) {
   switch (c) {
+    case '"': return 0;
     case '}':
-    case ']': return 0;
-    case '"': return 1;
+    case ']': return 1;
     case ':': return 2;
     case ',': return 8;
     case '{':
@@ -116,32 +116,41 @@ Generated Generate(const std::shared_ptr<const Grammar>& grammar, Rng* rng, int 
   std::vector<uint32_t> words(static_cast<size_t>((vocab.size() + 31) / 32));
   Generated out;
   std::vector<TokenId> allowed;
+  std::array<TokenId, 256> bytes;  // tokens of one byte
+  bytes.fill(-1);
+  for (TokenId id = 0; id < vocab.size(); ++id) {
+    if (vocab.Bytes(id).size() == 1) bytes[static_cast<uint8_t>(vocab.Bytes(id)[0])] = id;
+  }
   for (; out.tokens < max_tokens; ++out.tokens) {
     if (!matcher.FillMask(words)) {
       out.stuck = true;
       return out;
     }
-    allowed.clear();
-    for (size_t w = 0; w < words.size(); ++w) {
-      for (uint32_t bits = words[w]; bits != 0; bits &= bits - 1) {
-        allowed.push_back(static_cast<TokenId>(w * 32) + std::countr_zero(bits));
+    const auto may = [&](TokenId id) { return (words[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0; };
+    const bool hurried = out.tokens >= hurry;
+    TokenId id = -1;
+    if (matcher.CanEnd() && (hurried || rng->Below(4) == 0)) {
+      id = vocab.eos_ids()[0];
+    } else if (hurried) {
+      // The end of a string, then letters in turn (patterns want some), then what closes most.
+      const TokenId letter =
+          bytes['"'] >= 0 && may(bytes['"']) ? bytes['"'] : bytes["abc019x"[out.tokens % 7]];
+      if (letter >= 0 && may(letter)) id = letter;
+      for (int b = 0, best = 100; b < 256 && id != letter; ++b) {
+        const int r = Reluctance(static_cast<char>(b)) * 2 + static_cast<int>(rng->Below(2));
+        if (bytes[b] < 0 || !may(bytes[b]) || r >= best) continue;
+        best = r;
+        id = bytes[b];
       }
     }
-    TokenId id = allowed[rng->Below(allowed.size())];
-    const bool may_end = matcher.CanEnd();
-    if (may_end && (out.tokens >= hurry || allowed.size() == 1 || rng->Below(4) == 0)) {
-      id = vocab.eos_ids()[0];
-    } else if (out.tokens >= hurry) {
-      int best = 100;
-      for (const TokenId candidate : allowed) {
-        const auto bytes = vocab.Bytes(candidate);
-        if (bytes.size() != 1) continue;
-        const int r = Reluctance(bytes[0]) * 2 + static_cast<int>(rng->Below(2));
-        if (r < best) {
-          best = r;
-          id = candidate;
+    if (id < 0) {
+      allowed.clear();
+      for (size_t w = 0; w < words.size(); ++w) {
+        for (uint32_t bits = words[w]; bits != 0; bits &= bits - 1) {
+          allowed.push_back(static_cast<TokenId>(w * 32) + std::countr_zero(bits));
         }
       }
+      id = allowed[rng->Below(allowed.size())];
     }
     EXPECT_TRUE(matcher.Accept(id)) << "the mask allowed token " << id << " behind " << out.text;
     if (matcher.ended()) {
