@@ -58,7 +58,10 @@ class ServerTest : public testing::Test {
     });
   }
   ~ServerTest() override {
-    streams_.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      streams_.clear();
+    }
     server_.reset();
   }
 

@@ -109,7 +109,10 @@ class ServerTest : public testing::Test {
     config_.grace = 5;
   }
   ~ServerTest() override {
-    held_.clear();
+    {
+      const std::lock_guard lock(mutex_);
+      held_.clear();
+    }
     server_.reset();
     if (!key_file_.empty()) unlink(key_file_.c_str());
   }
