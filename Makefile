@@ -62,6 +62,7 @@ tsan:  ## everything that has threads, under the thread sanitizer
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
 $(CLIENTS)/ready: tests/clients/requirements.txt
+	@tools/bootstrap.sh clients
 	@python3 -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

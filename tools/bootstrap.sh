@@ -1,9 +1,10 @@
 #!/bin/bash
 # Installs what a step needs and this machine lacks, with apt. Where apt or root is missing it says exactly
-# what to install and exits 1. Usage: tools/bootstrap.sh build|test|fuzz|tidy
+# what to install and exits 1. Usage: tools/bootstrap.sh build|test|clients|fuzz|tidy
 set -euo pipefail
 
-# package | what proves that it is there: a program, a header below an include folder, or a library
+# package | what proves that it is there: a program, a header below an include folder, a library, a file, or a
+# Python module
 build_needs="g++|g++
 cmake|cmake
 ninja-build|ninja
@@ -24,19 +25,25 @@ libgmock-dev|libgmock.a
 clang-format|clang-format
 git|git
 curl|curl
+openssl|openssl
 python3|python3"
+clients_needs="python3-venv|import ensurepip
+fonts-dejavu-core|/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+chromium|chromium"
 fuzz_needs="$build_needs
 clang|clang++
 libclang-rt-14-dev|libclang_rt.fuzzer-$(uname -m).a"
 tidy_needs="$test_needs
 clang-tidy|clang-tidy"
 
-needs="${1:?usage: tools/bootstrap.sh build|test|fuzz|tidy}_needs"
+needs="${1:?usage: tools/bootstrap.sh build|test|clients|fuzz|tidy}_needs"
 [ -n "${!needs:-}" ] || { echo "bootstrap: unknown step '$1'" >&2; exit 2; }
 
 present() {
   local dir
   case "$1" in
+    import\ *) python3 -c "$1" 2> /dev/null && return 0 ;;
+    /*) [ -e "$1" ] && return 0 ;;
     */*|*.h|*.hpp)
       for dir in /usr/include /usr/include/*-linux-gnu /usr/local/include; do [ -e "$dir/$1" ] && return 0; done ;;
     *.a)
