@@ -118,6 +118,21 @@ struct GrammarMatcher::State {
     return many_visits.insert(uint64_t{v.exits} << 32 | v.node).second;
   }
   std::vector<Config> next, after;
+
+  // Into `next`: what is behind the token.
+  void Advance(std::span<const Config> from, TokenId id, std::string_view bytes) {
+    next.clear();
+    if (bytes.empty()) {
+      stacks.Step(from, grammar::kTokenSymbol + static_cast<uint32_t>(id), &next);
+      return;
+    }
+    next.assign(from.begin(), from.end());
+    for (const char byte : bytes) {
+      after.clear();
+      stacks.Step(next, static_cast<uint8_t>(byte), &after);
+      next.swap(after);
+    }
+  }
 };
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const Grammar> grammar)
@@ -174,15 +189,12 @@ bool GrammarMatcher::Accept(TokenId id) {
   }
   const std::string_view bytes = vocab.Bytes(id);
   const Stacks::Mark mark = s.stacks.mark();
-  s.next.clear();
-  if (bytes.empty()) {
-    s.stacks.Step(s.configs, grammar::kTokenSymbol + static_cast<uint32_t>(id), &s.next);
-  } else {
-    s.next = s.configs;
-    for (const char byte : bytes) {
-      s.after.clear();
-      s.stacks.Step(s.next, static_cast<uint8_t>(byte), &s.after);
-      s.next.swap(s.after);
+  s.Advance(s.configs, id, bytes);
+  if (s.next.empty() && s.configs.size() > 1) {
+    // Of too many configurations some were dropped on the way, perhaps those that lead on: each for itself.
+    for (const Config& c : s.configs) {
+      s.Advance(std::span(&c, 1), id, bytes);
+      if (!s.next.empty()) break;
     }
   }
   if (s.next.empty()) {

@@ -32,7 +32,7 @@ std::vector<Hostile> Sources() {
                           const std::string& close) { return Times(n, open) + inner + Times(n, close); };
   OutputFormat choices;
   choices.kind = OutputFormat::Kind::kChoice;
-  for (int i = 0; i < 8000; ++i) choices.choices.push_back("c" + std::to_string(i * 7919));
+  for (int i = 0; i < 6000; ++i) choices.choices.push_back("c" + std::to_string(i * 7919));
   std::string chain = "root ::= r0\n";
   for (int i = 0; i < 3000; ++i)
     chain += "r" + std::to_string(i) + " ::= r" + std::to_string(i + 1) + " r" + std::to_string(i + 1) + "\n";
@@ -54,7 +54,7 @@ std::vector<Hostile> Sources() {
       {"deep JSON in a keyword", Schema(R"({"const":)" + wrapped(5000, "[", "", "]") + "}"), true},
       {"too large", Schema(R"({"const":")" + std::string(70000, 'x') + "\"}"), true},
       {"exponential regex", Regex("(a|b)*a" + Times(40, "(a|b)")), true},
-      {"exponential regex, counted", Regex("(.*x.{3000}){2}|.*y.{3000}"), true},
+      {"exponential regex, counted", Regex("(.*x.{3000}){2}|.*y.{3000}"), false},
       {"huge repetition", Regex("[a-z]{1,1000000}"), false},
       {"nested huge repetitions", Regex("(((a{1,1000000}){1,1000000}b?){1,1000000}c){1000000}"), false},
       {"repetitions of nothing", Regex("((((a?){0,1000000})*){5,1000000}b){0,1000000}"), false},
@@ -94,7 +94,7 @@ std::vector<Hostile> Sources() {
                          return R"({"anyOf":[{"minLength":1},{"maxLength":5},{"pattern":"a"}]})";
                        }) +
               "]}"),
-       true},
+       false},
       {"far away bounds", Schema(R"({"type":"number","minimum":-1e308,"maximum":1e-308})"), false},
       {"minItems", Schema(R"({"type":"array","items":{"type":"null"},"minItems":1000000000})"), false},
       {"minProperties", Schema(R"({"type":"object","minProperties":1000000000})"), true},
@@ -124,8 +124,8 @@ TEST(Hostile, WithinLimits) {
     EXPECT_LT(seconds, 1.0) << h.name;
     if (h.refused) {
       EXPECT_FALSE(grammar.ok()) << h.name;
-      if (!grammar.ok()) EXPECT_GT(grammar.status().message().size(), 10u) << h.name;
-      if (!grammar.ok()) EXPECT_LT(grammar.status().message().size(), 600u) << h.name;
+      EXPECT_GT(grammar.status().message().size(), 10u) << h.name;
+      EXPECT_LT(grammar.status().message().size(), 600u) << h.name;
     } else if (!grammar.ok()) {
       // A slow or loaded machine may run out of time, and of nothing else.
       EXPECT_NE(grammar.status().message().find(" ms "), std::string::npos)
@@ -149,7 +149,8 @@ TEST(Hostile, MessagesNameThePlace) {
   const std::pair<OutputFormat, const char*> cases[] = {
       {Schema(R"({"properties":{"a/b":{"items":{"not":{}}}}})"), "/properties/a~1b/items: the keyword 'not'"},
       {Schema(R"({"type":"strin"})"), "'type' must be"},
-      {Schema(R"x({"properties":{"x":{"pattern":"(?=a)"}}})x"), "/properties/x/pattern: regular expression, offset 0"},
+      {Schema(R"x({"properties":{"x":{"pattern":"(?=a)"}}})x"),
+       "/properties/x/pattern: regular expression, offset 0"},
       {Schema(R"({"properties":{"x":{"multipleOf":0.3}}})"), "/properties/x/multipleOf"},
       {Schema(R"({"$ref":"http://x/y"})"), "$ref"},
       {Schema(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})"), "/oneOf: branches 0 and 1"},
@@ -163,14 +164,14 @@ TEST(Hostile, MessagesNameThePlace) {
       {Ebnf("a ::= \"x\""), "no rule 'root'"},
       {Ebnf("root ::= \"x\"\nroot ::= \"y\""), "line 2, column 1: rule 'root' is defined twice"},
       {Ebnf("root ::= \"x"), "closing quote"},
-};
-const TestVocab v = MakeVocab({});
-for (const auto& [format, part] : cases) {
-  const auto grammar = CompileGrammar(format, v.vocab);
-  ASSERT_FALSE(grammar.ok()) << format.source;
-  EXPECT_NE(grammar.status().message().find(part), std::string::npos) << format.source << "\n"
-                                                                      << grammar.status().message();
-}
+  };
+  const TestVocab v = MakeVocab({});
+  for (const auto& [format, part] : cases) {
+    const auto grammar = CompileGrammar(format, v.vocab);
+    ASSERT_FALSE(grammar.ok()) << format.source;
+    EXPECT_NE(grammar.status().message().find(part), std::string::npos) << format.source << "\n"
+                                                                        << grammar.status().message();
+  }
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ namespace {
 
 // Of one set: steps of configurations. A walk over 150,000 tokens takes about a million. Beyond it only
 // tokens of one byte are tried, which keeps the text going.
-constexpr uint64_t kMaxWork = 12'000'000;
+constexpr uint64_t kMaxWork = 4'000'000;
 
 }  // namespace
 

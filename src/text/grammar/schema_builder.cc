@@ -116,6 +116,7 @@ Status SchemaBuilder::CheckDisjoint(const std::vector<Json>& branches, const std
 Expected<ExprId> SchemaBuilder::Constants(const Json& schema, const Json& values, const std::string& path) {
   std::vector<ExprId> items;
   for (const Json& value : values) {
+    LATHE_RETURN_IF_ERROR(pool_->status());
     LATHE_ASSIGN_OR_RETURN(const bool allowed, Allows(schema, value, path));
     if (allowed) items.push_back(rules_.Literal(value));
   }

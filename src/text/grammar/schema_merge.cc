@@ -224,7 +224,7 @@ Expected<Json> SchemaMerger::Flatten(const Json& schema, const std::string& path
   if (depth > budget_->limits().depth) {
     return Error(
         StatusCode::kResourceExhausted,
-        "%s: references or allOf nested deeper than the %d allowed, or a schema that includes itself",
+        "%.200s: references or allOf nested deeper than the %d allowed, or a schema that includes itself",
         path.c_str(), budget_->limits().depth);
   }
   LATHE_RETURN_IF_ERROR(budget_->Take(64 + schema.size() * 64));
@@ -303,7 +303,7 @@ Expected<Json> SchemaMerger::Merge(const Json& a, const Json& b, const std::stri
     Json all = Json::object();
     all["allOf"] = Json::array({*target, other});
     if (++merge_depth_ > budget_->limits().depth) {
-      return Error(StatusCode::kResourceExhausted, "%s: a schema that includes itself", path.c_str());
+      return Error(StatusCode::kResourceExhausted, "%.200s: a schema that includes itself", path.c_str());
     }
     auto flat = Flatten(all, path);
     --merge_depth_;
@@ -444,7 +444,7 @@ bool SchemaMerger::Disjoint(const Json& schema_a, const Json& schema_b, int dept
   const Json& a = Follow(schema_a);
   const Json& b = Follow(schema_b);
   if (a.is_boolean() || b.is_boolean()) return a == Json(false) || b == Json(false);
-  if (depth > 8 || ++disjoint_steps_ > 20000 || !a.is_object() || !b.is_object() ||
+  if (depth > 8 || ++disjoint_steps_ > 200'000 || !a.is_object() || !b.is_object() ||
       !CheckKeywords(a, "").ok() || !CheckKeywords(b, "").ok())
     return false;
   for (const char* key : {"allOf", "anyOf", "oneOf"}) {
@@ -508,7 +508,7 @@ bool SchemaMerger::Disjoint(const Json& schema_a, const Json& schema_b, int dept
 }
 
 Expected<bool> Allows(const Json& schema, const Json& value, const std::string& path) {
-  const auto types = SchemaMerger::TypesOf(schema);
+  const auto types = schema.contains("type") ? SchemaMerger::TypesOf(schema) : std::vector<std::string>();
   const std::string type = TypeOf(value);
   const auto has = [&](std::string_view t) {
     return std::find(types.begin(), types.end(), t) != types.end();

@@ -13,26 +13,28 @@ uint64_t HashOf(const Config& c) {
 
 }  // namespace
 
+void Stacks::ConfigSet::Rehash(size_t slots) {
+  table_.assign(slots, 0);
+  for (size_t i = 0; i < items_.size(); ++i) {
+    size_t slot = HashOf(items_[i]) % slots;
+    while (table_[slot] != 0) slot = (slot + 1) % slots;
+    table_[slot] = static_cast<uint32_t>(i + 1);
+  }
+}
+
 void Stacks::ConfigSet::Add(const Config& c) {
   constexpr size_t kLinear = 12;
-  constexpr size_t kTable = 4 * kMaxConfigs;
   if (items_.size() < kLinear) {
     if (std::find(items_.begin(), items_.end(), c) == items_.end()) items_.push_back(c);
     return;
   }
-  if (items_.size() == kLinear) {
-    table_.assign(kTable, 0);
-    for (size_t i = 0; i < items_.size(); ++i) {
-      size_t slot = HashOf(items_[i]) % kTable;
-      while (table_[slot] != 0) slot = (slot + 1) % kTable;
-      table_[slot] = static_cast<uint32_t>(i + 1);
-    }
-  }
-  size_t slot = HashOf(c) % kTable;
-  for (; table_[slot] != 0; slot = (slot + 1) % kTable) {
+  if (items_.size() == kLinear) Rehash(64);
+  if (items_.size() * 2 > table_.size()) Rehash(table_.size() * 4);
+  size_t slot = HashOf(c) % table_.size();
+  for (; table_[slot] != 0; slot = (slot + 1) % table_.size()) {
     if (items_[table_[slot] - 1] == c) return;
   }
-  if (items_.size() >= 2 * kMaxConfigs) return;
+  if (items_.size() >= kMaxPending) return;
   items_.push_back(c);
   table_[slot] = static_cast<uint32_t>(items_.size());
 }
@@ -53,6 +55,7 @@ void Stacks::Step(std::span<const Config> in, uint32_t symbol, std::vector<Confi
       return;
     }
   }
+  ++step_;
   fresh_ = nodes_.size();
   pending_.Clear();
   results_.Clear();
@@ -102,7 +105,7 @@ void Stacks::Call(const Config& caller, RuleId rule, CountedState ret, uint32_t 
   uint32_t node = node_of_rule_[rule];
   if (node < fresh_ || node >= nodes_.size() || nodes_[node].rule != rule) {
     node = static_cast<uint32_t>(nodes_.size());
-    nodes_.push_back({rule, kNone});
+    nodes_.push_back({rule, kNone, 0});
     node_of_rule_[rule] = node;
     pending_.Add({{callee.start, 0}, node});
   }
@@ -118,13 +121,31 @@ void Stacks::Call(const Config& caller, RuleId rule, CountedState ret, uint32_t 
 }
 
 void Stacks::AddEdge(uint32_t node, CountedState ret, uint32_t parent) {
-  size_t n = 0;
-  for (uint32_t e = nodes_[node].first_edge; e != kNone; e = edges_[e].next) {
-    if (edges_[e].ret == ret && edges_[e].parent == parent) return;
-    if (++n >= kMaxConfigs) return;
+  constexpr uint32_t kFew = 8;
+  Node& n = nodes_[node];
+  if (n.edges >= kMaxEdges) return;
+  if (n.edges <= kFew) {
+    for (uint32_t e = n.first_edge; e != kNone; e = edges_[e].next) {
+      if (edges_[e].ret == ret && edges_[e].parent == parent) return;
+    }
+  } else if (!NoteEdge(node, {ret, parent})) {
+    return;
   }
-  edges_.push_back({ret, parent, nodes_[node].first_edge});
-  nodes_[node].first_edge = static_cast<uint32_t>(edges_.size() - 1);
+  edges_.push_back({ret, parent, n.first_edge});
+  n.first_edge = static_cast<uint32_t>(edges_.size() - 1);
+  if (++n.edges == kFew + 1) {
+    for (uint32_t e = n.first_edge; e != kNone; e = edges_[e].next) {
+      NoteEdge(node, {edges_[e].ret, edges_[e].parent});
+    }
+  }
+}
+
+bool Stacks::NoteEdge(uint32_t node, const Config& to) {
+  if (noted_step_ != step_) {
+    noted_step_ = step_;
+    noted_.clear();
+  }
+  return noted_.insert(HashOf(to) * 31 + node).second;
 }
 
 void Stacks::BeginVisits() {
@@ -208,7 +229,7 @@ void Stacks::Compact(std::vector<Config>* configs) {
   std::vector<Node> nodes;
   std::vector<Edge> edges;
   for (size_t i = 0; i < order.size(); ++i) {
-    Node node{nodes_[order[i]].rule, kNone};
+    Node node{nodes_[order[i]].rule, kNone, nodes_[order[i]].edges};
     for (uint32_t e = nodes_[order[i]].first_edge; e != kNone; e = edges_[e].next) {
       edges.push_back({edges_[e].ret, visit(edges_[e].parent), node.first_edge});
       node.first_edge = static_cast<uint32_t>(edges.size() - 1);

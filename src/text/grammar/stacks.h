@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <span>
+#include <unordered_set>
 #include <vector>
 
 #include "text/grammar/automaton.h"
@@ -34,9 +35,12 @@ class Stacks {
  public:
   static constexpr uint32_t kBottom = 0;
   static constexpr uint32_t kNone = UINT32_MAX;
-  // More configurations than this at one place are dropped: the text is then held to a part of the language
-  // (of which each can be completed), so a hostile grammar costs time in proportion and stays correct.
-  static constexpr size_t kMaxConfigs = 1024;
+  // More configurations than this behind one symbol are dropped: the text is then held to a part of the
+  // language (of which each can be completed), so a hostile grammar costs time in proportion and stays
+  // correct. The other two bound what one step looks at.
+  static constexpr size_t kMaxConfigs = 256;
+  static constexpr size_t kMaxPending = 1 << 16;
+  static constexpr size_t kMaxEdges = 4096;
 
   // ret.state kNone: nothing is left to do in the caller, its own edges count.
   struct Edge {
@@ -76,11 +80,13 @@ class Stacks {
   struct Node {
     RuleId rule = 0;
     uint32_t first_edge = kNone;
+    uint32_t edges = 0;
   };
   // A set of configurations in order of arrival.
   class ConfigSet {
    public:
     void Clear() { items_.clear(); }
+    void Rehash(size_t slots);
     void Add(const Config& c);
     const Config& operator[](size_t i) const { return items_[i]; }
     size_t size() const { return items_.size(); }
@@ -104,6 +110,8 @@ class Stacks {
   void Return(uint32_t node);
   void BeginVisits();
   void Visit(uint32_t node);
+  // False when the edge was noted before in this step.
+  bool NoteEdge(uint32_t node, const Config& to);
   void AddEdge(uint32_t node, CountedState ret, uint32_t parent);
 
   const Automaton& automaton_;
@@ -118,6 +126,9 @@ class Stacks {
   std::vector<uint32_t> seen_;  // [node] the round that visited it
   uint32_t round_ = 0;
   uint64_t work_done_ = 0;
+  uint64_t step_ = 0, noted_step_ = 0;
+  std::unordered_set<uint64_t>
+      noted_;  // edges of nodes with many, of this step, by hash: a collision drops one
 };
 
 }  // namespace lathe::grammar
