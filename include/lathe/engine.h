@@ -54,6 +54,7 @@ struct EngineStats {
   double step_seconds = 0;          // inside the executor
   double host_seconds = 0;          // scheduling, sampling policy, text
   double last_step_time = 0;        // monotonic seconds when the last step ended (progress, for health)
+  bool accepting = true;  // false: it failed for good (device, damaged weights) and must be loaded again
 };
 
 // Thread-safe: every member may be called from any thread. Destruction cancels what is running.

@@ -109,6 +109,7 @@ EngineStats EngineCore::Stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.waiting += static_cast<int>(n_queued_);
+  stats.accepting = closed_.ok();
   return stats;
 }
 

@@ -427,6 +427,7 @@ TEST(Engine, ADeviceFaultFailsWhatRunsAndWhatComes) {
   const auto after = rig.engine->Submit(r, nullptr);
   EXPECT_EQ(after.status().code(), StatusCode::kUnavailable);
   EXPECT_THAT(after.status().message(), HasSubstr("bus error 7"));
+  EXPECT_FALSE(rig.engine->Stats().accepting);
   EXPECT_EQ(rig.engine->ScoreWindow({1, 2, 3}).status().code(), StatusCode::kUnavailable);
 }
 

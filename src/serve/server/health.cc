@@ -17,6 +17,7 @@ void Health::Sample(double now, const EngineStats& stats) {
   if (!sampled_ || !working || !working_ || stats.steps != steps_) progress_ = now;
   sampled_ = true;
   working_ = working;
+  failed_ = !stats.accepting;
   steps_ = stats.steps;
   sampled_at_ = now;
   running_ = stats.running;
@@ -31,11 +32,19 @@ double Health::StalledSeconds(double now) const {
   return std::max(unheard, working_ ? now - progress_ : 0.0);
 }
 
-Health::Answer Health::Live(double now) const {
+bool Health::Failed() const {
+  const std::lock_guard lock(mutex_);
+  return failed_;
+}
+
+Health::Answer Health::Judge(double now, double limit) const {
+  if (Failed()) return {false, "the engine failed for good; the process ends, to be started again"};
   const double stalled = StalledSeconds(now);
-  if (stalled < limits_.dead_seconds) return {true, {}};
+  if (stalled < limit) return {true, {}};
   return {false, StrFormat("the engine has work and ended no step for %.0f s", stalled)};
 }
+
+Health::Answer Health::Live(double now) const { return Judge(now, limits_.dead_seconds); }
 
 Health::Answer Health::Ready(double now) const {
   switch (phase()) {
@@ -43,9 +52,7 @@ Health::Answer Health::Ready(double now) const {
     case Phase::kDraining: return {false, "the server is shutting down"};
     case Phase::kServing: break;
   }
-  const double stalled = StalledSeconds(now);
-  if (stalled < limits_.unready_seconds) return {true, {}};
-  return {false, StrFormat("the engine has work and ended no step for %.0f s", stalled)};
+  return Judge(now, limits_.unready_seconds);
 }
 
 void RegisterHealth(Router* router, const Health* health) {

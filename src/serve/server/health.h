@@ -30,6 +30,8 @@ class Health {
 
   // What the engine says now; called several times a second. `now`: NowSeconds().
   void Sample(double now, const EngineStats& stats);
+  // The engine failed for good: only a restart helps.
+  bool Failed() const;
   // Work was there and no step ended for so long. An engine that no longer answers Sample's caller counts
   // too.
   double StalledSeconds(double now) const;
@@ -41,10 +43,12 @@ class Health {
   double dead_seconds() const { return limits_.dead_seconds; }
 
  private:
+  Answer Judge(double now, double limit) const;
+
   const HealthLimits limits_;
   std::atomic<Phase> phase_{Phase::kStarting};
   mutable std::mutex mutex_;
-  bool sampled_ = false, working_ = false;  // guarded by mutex_, as what follows
+  bool sampled_ = false, working_ = false, failed_ = false;  // guarded by mutex_, as what follows
   uint64_t steps_ = 0;
   double progress_ = 0;  // when a step was last known to have ended, or nothing was to be done
   double sampled_at_ = 0;

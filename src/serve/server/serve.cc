@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <thread>
 
 #include "base/clock.h"
@@ -102,7 +103,7 @@ class IdleGuard {
       if (NowSeconds() > end) {
         Log(LogLevel::kError, "engine_not_idle", {{"running", stats.running}, {"waiting", stats.waiting}});
         StopLog();
-        _exit(kExitStalled);
+        _exit(kExitUnhealthy);
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -138,6 +139,7 @@ Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
 Expected<int> Serve(Engine& engine, const ServerConfig& config,
                     const std::function<void(const Server&)>& on_ready) {
   SwitchCoreDumpsOff();
+  std::signal(SIGPIPE, SIG_IGN);  // whoever read our log may go away
   Metrics metrics(engine.model(), kVersionString);
   LoggingObserver observer(&metrics);
   std::unique_ptr<OpenAiApi> api;  // outlives the server, whose answers it writes

@@ -19,7 +19,7 @@ constexpr double kSampleSeconds = 0.2;
 // After the grace time, for error events to reach clients that read.
 constexpr double kLastWordsSeconds = 2;
 // Between a failing /livez and the exit, so that whoever asks can see why.
-constexpr double kStalledExitSeconds = 1;
+constexpr double kUnhealthyExitSeconds = 1;
 
 HttpOptions OptionsOf(const ServerConfig& config) {
   HttpOptions options;
@@ -189,15 +189,17 @@ bool Server::Drain(double grace_seconds) {
 
 int RunUntilSignal(Server& server, const ServerConfig& config) {
   Signals signals;
+  double last_good = NowSeconds();
   while (true) {
     const Signals::Event event = signals.Wait(kSampleSeconds);
     if (event == Signals::Event::kStop) break;
     if (event == Signals::Event::kReload) server.Reload();
-    const double stalled = server.health().StalledSeconds(NowSeconds());
-    if (stalled > config.stall_exit + kStalledExitSeconds) {
-      Log(LogLevel::kError, "stalled", {{"seconds", stalled}});
+    const double now = NowSeconds();
+    if (server.health().Live(now).good) last_good = now;
+    if (now - last_good > kUnhealthyExitSeconds) {
+      Log(LogLevel::kError, "unhealthy", {{"reason", server.health().Live(now).reason}});
       StopLog();
-      _exit(kExitStalled);
+      _exit(kExitUnhealthy);
     }
   }
   Log(LogLevel::kInfo, "draining", {{"active", server.counters().active}, {"grace", config.grace}});

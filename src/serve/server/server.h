@@ -61,11 +61,11 @@ class Server {
   std::unique_ptr<HttpServer> main_, management_;
 };
 
-// The exit code of a process whose engine no longer gets on.
-inline constexpr int kExitStalled = 70;
+// The exit code of a process whose engine no longer gets on, or failed for good.
+inline constexpr int kExitUnhealthy = 70;
 
-// Runs `server` until SIGTERM or SIGINT, then drains it: 0. A stalled engine ends the process with
-// kExitStalled, as its threads cannot be joined.
+// Runs `server` until SIGTERM or SIGINT, then drains it: 0. A stalled or failed engine ends the process with
+// kExitUnhealthy, as its threads cannot be joined.
 int RunUntilSignal(Server& server, const ServerConfig& config);
 
 }  // namespace lathe::serve

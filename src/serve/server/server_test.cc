@@ -27,6 +27,10 @@ class IdleEngine final : public Engine {
     stats_.waiting = waiting;
     stats_.steps = steps;
   }
+  void Fail() {
+    const std::lock_guard lock(mutex_);
+    stats_.accepting = false;
+  }
   EngineStats Stats() const override {
     const std::lock_guard lock(mutex_);
     return stats_;
@@ -100,6 +104,18 @@ TEST(Health, FollowsTheStepsAndNotTheQueue) {
   health.SetPhase(Health::Phase::kDraining);
   EXPECT_FALSE(health.Ready(now).good);
   EXPECT_TRUE(health.Live(now).good);
+}
+
+TEST(Health, AnEngineThatFailedForGoodIsDeadAtOnce) {
+  Health health({});
+  health.SetPhase(Health::Phase::kServing);
+  EngineStats stats = Stats(0, 0, 5);
+  health.Sample(1, stats);
+  EXPECT_TRUE(health.Live(1).good);
+  stats.accepting = false;
+  health.Sample(1.2, stats);
+  EXPECT_FALSE(health.Live(1.2).good);
+  EXPECT_FALSE(health.Ready(1.2).good);
 }
 
 class ServerTest : public testing::Test {
@@ -321,7 +337,17 @@ TEST_F(ServerTest, AStalledEngineEndsTheProcess) {
         engine_.Set(1, 0, 1);
         if (Start().ok()) _exit(RunUntilSignal(*server_, config_));
       },
-      testing::ExitedWithCode(kExitStalled), "");
+      testing::ExitedWithCode(kExitUnhealthy), "");
+}
+
+TEST_F(ServerTest, AFailedEngineEndsTheProcess) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        engine_.Fail();
+        if (Start().ok()) _exit(RunUntilSignal(*server_, config_));
+      },
+      testing::ExitedWithCode(kExitUnhealthy), "");
 }
 
 TEST_F(ServerTest, ASecondSignalEndsTheProcess) {
