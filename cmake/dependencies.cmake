@@ -26,6 +26,11 @@ if(LATHE_TESTS)
   target_compile_definitions(lathe_testing INTERFACE LATHE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   # What a test itself does need not be fast to run, only to compile.
   target_compile_options(lathe_testing INTERFACE $<$<CONFIG:Release>:-O1>)
+
+  # A second opinion on JSON schemas. Headers only.
+  add_library(lathe_valijson INTERFACE)
+  find_path(LATHE_VALIJSON_INCLUDE valijson/validator.hpp REQUIRED)
+  target_include_directories(lathe_valijson SYSTEM INTERFACE ${LATHE_VALIJSON_INCLUDE})
 endif()
 
 # The server. Boost (Beast, Asio), spdlog and fmt are used as headers.

@@ -22,6 +22,7 @@ prometheus-cpp-dev|prometheus/registry.h"
 test_needs="$build_needs
 libgtest-dev|libgtest.a
 libgmock-dev|libgmock.a
+libvalijson-dev|valijson/validator.hpp
 clang-format|clang-format
 git|git
 curl|curl
