@@ -35,7 +35,7 @@ class FakeEngine : public Engine {
     RequestId id = 0;
     Request request;
     OutputCallback callback;
-    bool cancelled = false, done = false;
+    bool cancelled = false;
   };
 
   // What each continuation of each request says, in pieces; played by Submit (before it returns) when
@@ -43,7 +43,8 @@ class FakeEngine : public Engine {
   std::vector<std::string> script = {"Hello", " world"};
   FinishReason finish = FinishReason::kStop;
   bool play_at_once = true;
-  Status refusal;  // of Submit, from the `refuse_after`-th on
+  std::function<void(size_t)> on_submit;  // told of each request, before Submit returns
+  Status refusal;                         // of Submit, from the `refuse_after`-th on
   size_t refuse_after = 0;
   std::string chat_template = "{{ messages }}";
   std::vector<Submitted> submitted;
@@ -71,13 +72,19 @@ class FakeEngine : public Engine {
 
   Expected<RequestId> Submit(Request request, OutputCallback callback) override {
     if (!refusal.ok() && submitted.size() >= refuse_after) return refusal;
-    const size_t at = submitted.size();
-    submitted.push_back({at + 1, std::move(request), std::move(callback)});
+    size_t at = 0;
+    {
+      std::lock_guard lock(mutex_);
+      at = submitted.size();
+      submitted.push_back({at + 1, std::move(request), std::move(callback)});
+    }
     if (play_at_once) Play(at);
+    if (on_submit) on_submit(at);
     return RequestId{at + 1};
   }
 
   void Cancel(RequestId id) override {
+    std::lock_guard lock(mutex_);
     if (id >= 1 && id <= submitted.size()) submitted[id - 1].cancelled = true;
   }
   void WaitIdle() override {}
@@ -96,16 +103,23 @@ class FakeEngine : public Engine {
   }
 
   void Deliver(size_t at, OutputDelta delta) {
-    delta.request = submitted[at].id;
-    submitted[at].done = delta.last;
-    const OutputCallback callback = submitted[at].callback;
-    if (delta.last) submitted[at].callback = nullptr;
+    OutputCallback callback;
+    {
+      std::lock_guard lock(mutex_);
+      delta.request = submitted[at].id;
+      callback = submitted[at].callback;
+      if (delta.last) submitted[at].callback = nullptr;
+    }
     callback(delta);
   }
 
   // The whole life of a request: its continuations take turns.
   void Play(size_t at) {
-    const Request request = submitted[at].request;
+    Request request;
+    {
+      std::lock_guard lock(mutex_);
+      request = submitted[at].request;
+    }
     const int logprobs = request.sampling.logprobs;
     const auto n_prompt = static_cast<int>(request.prompt.ids->size());
     if (request.embed) {
@@ -194,6 +208,9 @@ class FakeEngine : public Engine {
   }
   Expected<Score> ScoreWindow(const std::vector<TokenId>&) override { return Score{}; }
   Expected<std::vector<float>> Logits(const std::vector<TokenId>&) override { return std::vector<float>(); }
+
+ private:
+  std::mutex mutex_;  // of `submitted`, for scripts played on another thread than Submit's
 };
 
 // The client's end of one answer.
@@ -351,6 +368,21 @@ class Fixture {
   std::unique_ptr<OpenAiApi> api_;
   Router router_;
 };
+
+inline constexpr const char* kChatPath = "/v1/chat/completions";
+inline constexpr const char* kTextPath = "/v1/completions";
+
+inline Json ChatBody(const Json& more = Json::object()) {
+  Json body = {{"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
+  body.update(more);
+  return body;
+}
+
+inline Json TextBody(const Json& more = Json::object()) {
+  Json body = {{"prompt", "Once"}};
+  body.update(more);
+  return body;
+}
 
 inline Json Parsed(const std::string& text) {
   auto parsed = ParseJson(text, "test");
