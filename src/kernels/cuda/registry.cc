@@ -1,13 +1,14 @@
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernel_source.h"
 
 namespace lathe::cuda {
 
 std::vector<KernelSource> RegisteredKernels(int sm) {
   std::vector<KernelSource> all;
-  [[maybe_unused]] const auto add = [&all](const std::vector<KernelSource>& some) {
+  const auto add = [&all](const std::vector<KernelSource>& some) {
     all.insert(all.end(), some.begin(), some.end());
   };
-  (void)sm;
+  add(GemmKernels(sm));
   return all;
 }
 

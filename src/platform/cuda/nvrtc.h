@@ -38,7 +38,7 @@ struct CompileRequest {
 struct CompiledCode {
   std::string cubin;
   std::vector<KernelResources> kernels;
-  std::string log;  // warnings, without the resource report
+  std::string log = {};  // warnings, without the resource report
 };
 
 class Nvrtc {

@@ -168,6 +168,11 @@ LATHE_DEVICE uint4 LoadShared16(uint32_t address) {
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
   return v;
 }
+LATHE_DEVICE float LoadSharedFloat(uint32_t address) {
+  float v;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address));
+  return v;
+}
 // 16 bytes global to shared without registers; zeros when !valid (the address must still be readable).
 LATHE_DEVICE void CopyAsync16(uint32_t to, const void* from, bool valid = true) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
@@ -179,32 +184,52 @@ LATHE_DEVICE void CopyAsyncWait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// ---- mbarriers and bulk copies (sm_90) ---------------------------------------------------------------------------
+// ---- mbarriers and bulk copies -------------------------------------------------------------------------------------
 
-#if __CUDA_ARCH__ >= 900
 LATHE_DEVICE void BarrierInit(uint32_t barrier, uint32_t count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
 }
+LATHE_DEVICE void BarrierArrive(uint32_t barrier) {
+  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(barrier) : "memory");
+}
+#if __CUDA_ARCH__ >= 900
+// Arrivals that one warp's copies into a stage cause: one with the bytes to expect, or one a lane.
+constexpr int kCopyArrivals = 1;
 // Makes BarrierInit visible to the copy engine (and to the other blocks of a cluster).
 LATHE_DEVICE void BarrierInitFence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-LATHE_DEVICE void BarrierArrive(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
 LATHE_DEVICE void BarrierExpect(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 LATHE_DEVICE void BarrierWait(uint32_t barrier, uint32_t parity) {
   asm volatile(
-      "{\n.reg .pred p;\nLATHE_WAIT:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1, 0x989680;\n@p bra LATHE_DONE;\n"
+      "{\n.reg .pred p;\nLATHE_WAIT:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra LATHE_DONE;\n"
       "bra LATHE_WAIT;\nLATHE_DONE:\n}" ::"r"(barrier),
       "r"(parity)
       : "memory");
 }
+#else
+constexpr int kCopyArrivals = 32;
+LATHE_DEVICE void BarrierInitFence() {}
+LATHE_DEVICE void BarrierWait(uint32_t barrier, uint32_t parity) {
+  asm volatile(
+      "{\n.reg .pred p;\nLATHE_WAIT:\nmbarrier.test_wait.parity.shared.b64 p, [%0], %1;\n@p bra LATHE_DONE;\n"
+      "bra LATHE_WAIT;\nLATHE_DONE:\n}" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+// This lane arrives when its cp.async so far have landed.
+LATHE_DEVICE void CopyAsyncArrive(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barrier) : "memory");
+}
+#endif
+
+#if __CUDA_ARCH__ >= 900
 // Shared memory written by ordinary stores becomes visible to the copy engine and to wgmma.
 LATHE_DEVICE void ProxyFence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // Contiguous bytes, a multiple of 16, completing on `barrier`. The hint: evict first (weights are read once).
 constexpr uint64_t kEvictFirst = 0x12f0000000000000ull;
+constexpr uint64_t kEvictNormal = 0x1000000000000000ull;
 constexpr uint64_t kEvictLast = 0x14f0000000000000ull;
 LATHE_DEVICE void BulkLoad(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier, uint64_t hint) {
   asm volatile(
@@ -219,6 +244,18 @@ LATHE_DEVICE void TensorLoad(uint32_t to, const void* map, int column, int row, 
       "[%4], %5;" ::"r"(to),
       "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(hint)
       : "memory");
+}
+// Of the block `rank` of this cluster, at the address that the float has in this block.
+LATHE_DEVICE float LoadClusterFloat(uint32_t address, int rank) {
+  float v;
+  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %1, %2;\nld.shared::cluster.f32 %0, [there];\n}"
+               : "=f"(v)
+               : "r"(address), "r"(rank));
+  return v;
+}
+// All threads of the cluster; what was written before is seen after.
+LATHE_DEVICE void ClusterBarrier() {
+  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 LATHE_DEVICE void TensorPrefetchMap(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

@@ -1,0 +1,293 @@
+#include "kernels/cuda/gemm.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/check.h"
+
+namespace lathe::cuda {
+namespace {
+
+constexpr int kStreamWarps = 8;
+constexpr int kMmaThreads = 256;
+
+int CeilDiv(int a, int b) { return (a + b - 1) / b; }
+
+// What the kernels' sums take when a group ends (gemm_stream.cu: Shared::sums).
+int StreamSumsBytes(const GemmTactic& t) {
+  return kStreamWarps * CeilDiv(t.tokens, 8) * 8 * (t.rows + 4) * 4;
+}
+int StreamStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * (t.chunk + 64) + 16; }
+int WgmmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128 + 16; }
+int MmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128; }
+
+// Most of the shared memory of a multiprocessor that each of `blocks` may take; a kilobyte a block is
+// reserved.
+int SharedBudget(const GemmChip& chip, int blocks) { return (chip.shared_per_block + 1024) / blocks - 1024; }
+
+void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
+  int tokens = 1;
+  while (tokens < p.m) tokens *= 2;
+  for (const int rows : {16, 32}) {
+    if (rows == 32 && p.columns() < 32 * chip.multiprocessors && p.m < 8) continue;
+    for (const int chunk : {1024, 2048}) {
+      // blocks 1 with half of the memory leaves room for the next kernel's block to start early.
+      for (const auto& [blocks, shares] : {std::pair(1, 2), std::pair(2, 2), std::pair(1, 1)}) {
+        GemmTactic t{
+            .kind = GemmKind::kStream, .rows = rows, .tokens = tokens, .chunk = chunk, .blocks = blocks};
+        t.stages = std::min(12, (SharedBudget(chip, shares) - StreamSumsBytes(t)) / StreamStageBytes(t));
+        if (t.stages >= 3) out->push_back(t);
+      }
+    }
+  }
+}
+
+void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
+  const int k_tiles = CeilDiv(p.k * p.element_bytes(), 128);
+  for (const int tokens : {8, 16, 32, 64, 128, 256}) {
+    // The smallest tile that holds all tokens, and for prompts the two large ones.
+    if (tokens < std::min(p.m, 128) || (tokens > 8 && tokens / 2 >= p.m && tokens < 256)) continue;
+    if (tokens == 256 && (p.m <= 128 || p.type == GemmType::kE4m3)) continue;
+    for (const int rows : {64, 128}) {
+      if (rows == 64 && (p.epilogue == GemmEpilogue::kSiluBf16 || tokens > 64)) continue;
+      for (const int split : {1, 2, 4, 8}) {
+        if (k_tiles < 4 * split || (p.m > 256 && split > 1)) continue;
+        for (const int blocks : {1, 2}) {
+          if (blocks == 2 && tokens > 64) continue;
+          GemmTactic t{
+              .kind = GemmKind::kWgmma, .rows = rows, .tokens = tokens, .split = split, .blocks = blocks};
+          t.stages = std::min(10, (SharedBudget(chip, blocks) - 1024) / WgmmaStageBytes(t));
+          const bool sums_fit = tokens * (rows + 4) * 4 <= t.stages * (rows + tokens) * 128;
+          if (t.stages >= 3 && sums_fit) out->push_back(t);
+        }
+      }
+    }
+  }
+}
+
+void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
+  for (const int tokens : {32, 64, 128}) {
+    if (tokens / 2 >= p.m && tokens > 32) continue;
+    for (const int stages : {3, 4}) {
+      const GemmTactic t{
+          .kind = GemmKind::kMma, .rows = 128, .tokens = tokens, .stages = stages, .blocks = 1};
+      if (GemmSharedBytes(t, p.type) <= chip.shared_per_block) out->push_back(t);
+    }
+  }
+}
+
+bool TakesShape(const GemmProblem& p) {
+  const int row_step = p.epilogue == GemmEpilogue::kSiluBf16 ? 128 : 16;
+  return p.m > 0 && p.n > 0 && p.k > 0 && p.n % row_step == 0 && p.k % 64 == 0;
+}
+
+const char* TypeName(GemmType type) {
+  return type == GemmType::kBf16 ? "bf16" : type == GemmType::kF16 ? "f16" : "e4m3";
+}
+
+std::string KernelName(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
+  static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu"};
+  return "gemm_" + ToString(t) + "_" + TypeName(type) + "_" + kEpilogues[static_cast<int>(epilogue)];
+}
+
+TensorMapSpec MapOf(abi::DevicePtr address, int rows, const GemmProblem& p, int box_rows) {
+  TensorMapSpec spec;
+  spec.type = p.type == GemmType::kE4m3  ? abi::kTensorU8
+              : p.type == GemmType::kF16 ? abi::kTensorF16
+                                         : abi::kTensorBf16;
+  spec.address = address;
+  spec.columns = static_cast<uint64_t>(p.k);
+  spec.rows = static_cast<uint64_t>(rows);
+  spec.row_bytes = static_cast<uint64_t>(p.k) * static_cast<uint64_t>(p.element_bytes());
+  spec.box_columns = static_cast<unsigned>(128 / p.element_bytes());
+  spec.box_rows = static_cast<unsigned>(box_rows);
+  return spec;
+}
+
+}  // namespace
+
+double GemmProblem::bytes() const {
+  const double in = (static_cast<double>(n) + m) * k * element_bytes();
+  return in + static_cast<double>(m) * columns() * out_bytes() * (epilogue == GemmEpilogue::kAddF32 ? 2 : 1);
+}
+
+std::string ToString(const GemmTactic& t) {
+  switch (t.kind) {
+    case GemmKind::kStream:
+      return StrFormat("stream_r%d_t%d_s%d_c%d_b%d", t.rows, t.tokens, t.stages, t.chunk, t.blocks);
+    case GemmKind::kWgmma:
+      return StrFormat("wgmma_r%d_t%d_s%d_k%d_b%d", t.rows, t.tokens, t.stages, t.split, t.blocks);
+    case GemmKind::kMma: return StrFormat("mma_r%d_t%d_s%d_b%d", t.rows, t.tokens, t.stages, t.blocks);
+    case GemmKind::kCublasLt: break;
+  }
+  return StrFormat("cublaslt_%d", t.algorithm);
+}
+
+Expected<GemmTactic> ParseGemmTactic(const std::string& text) {
+  GemmTactic t;
+  GemmTactic stream{.kind = GemmKind::kStream}, wgmma{.kind = GemmKind::kWgmma}, mma{.kind = GemmKind::kMma};
+  GemmTactic library{.kind = GemmKind::kCublasLt};
+  if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_b%d", &stream.rows, &stream.tokens, &stream.stages,
+                  &stream.chunk, &stream.blocks) == 5) {
+    t = stream;
+  } else if (std::sscanf(text.c_str(), "wgmma_r%d_t%d_s%d_k%d_b%d", &wgmma.rows, &wgmma.tokens, &wgmma.stages,
+                         &wgmma.split, &wgmma.blocks) == 5) {
+    t = wgmma;
+  } else if (std::sscanf(text.c_str(), "mma_r%d_t%d_s%d_b%d", &mma.rows, &mma.tokens, &mma.stages,
+                         &mma.blocks) == 4) {
+    t = mma;
+  } else if (std::sscanf(text.c_str(), "cublaslt_%d", &library.algorithm) == 1) {
+    t = library;
+  }
+  // Printing it again must give the same text: whatever stood around the numbers is a fault.
+  if (ToString(t) == text) return t;
+  return Error(StatusCode::kCorrupt, "'%s' is no tactic of a matrix product", text.c_str());
+}
+
+GemmChip ChipOf(const DeviceInfo& info) { return {info.sm, info.multiprocessors, info.shared_per_block}; }
+
+GemmChip TypicalChip(int sm) {
+  // CUDA C++ programming guide, "compute capabilities": shared memory a block may opt in to.
+  const bool large = sm == 90 || sm == 100;
+  const int shared = sm == 80 ? 163 << 10 : large ? 227 << 10 : 99 << 10;
+  const int multiprocessors = sm == 80    ? 108
+                              : sm == 86  ? 84
+                              : sm == 89  ? 128
+                              : sm == 90  ? 132
+                              : sm == 100 ? 148
+                                          : 170;
+  return {sm, multiprocessors, shared};
+}
+
+std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChip& chip) {
+  std::vector<GemmTactic> tactics;
+  if (!TakesShape(problem)) return tactics;
+  if (problem.m <= 16) AddStream(problem, chip, &tactics);
+  if (chip.sm == 90) {
+    AddWgmma(problem, chip, &tactics);
+  } else {
+    AddMma(problem, chip, &tactics);
+  }
+  return tactics;
+}
+
+GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
+  const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
+  LATHE_CHECK(!tactics.empty());
+  if (tactics.front().kind != GemmKind::kWgmma) return tactics.front();
+  // As many blocks as fill the chip once, by splitting K; two a multiprocessor where that is offered.
+  const GemmTactic* best = nullptr;
+  double best_score = -1;
+  for (const GemmTactic& t : tactics) {
+    const int blocks = CeilDiv(problem.n, t.rows) * CeilDiv(problem.m, t.tokens) * t.split;
+    const int slots = chip.multiprocessors * t.blocks;
+    const double filled = static_cast<double>(blocks) / (CeilDiv(blocks, slots) * slots);
+    const double score = filled * t.rows / 128 * std::min(t.tokens, problem.m) - 0.01 * t.split;
+    if (score > best_score) best = &t, best_score = score;
+  }
+  return *best;
+}
+
+int GemmThreads(const GemmTactic& tactic) {
+  if (tactic.kind == GemmKind::kStream) return 32 * (kStreamWarps + 1);
+  if (tactic.kind == GemmKind::kWgmma) return 2 * tactic.rows + 128;
+  return kMmaThreads;
+}
+
+int GemmSharedBytes(const GemmTactic& t, GemmType) {
+  if (t.kind == GemmKind::kStream) return t.stages * StreamStageBytes(t) + StreamSumsBytes(t);
+  // The copy engine's swizzle wants tiles aligned to 1024 bytes.
+  if (t.kind == GemmKind::kWgmma) return t.stages * WgmmaStageBytes(t) + 1024;
+  return std::max(t.stages * MmaStageBytes(t), t.tokens * (t.rows + 4) * 4);
+}
+
+KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
+  LATHE_CHECK(t.kind != GemmKind::kCublasLt);
+  static const char* const kFiles[] = {"gemm_stream.cu", "gemm_wgmma.cu", "gemm_mma.cu"};
+  KernelSource source;
+  source.file = kFiles[static_cast<int>(t.kind)];
+  source.entry = KernelName(t, type, epilogue);
+  source.defines = {StrFormat("TYPE=%d", static_cast<int>(type)),
+                    StrFormat("EPILOGUE=%d", static_cast<int>(epilogue)),
+                    StrFormat("ROWS=%d", t.rows),
+                    StrFormat("TOKENS=%d", t.tokens),
+                    StrFormat("STAGES=%d", t.stages),
+                    StrFormat("CHUNK=%d", t.chunk),
+                    StrFormat("WARPS=%d", kStreamWarps),
+                    StrFormat("SPLIT=%d", t.split),
+                    StrFormat("BLOCKS=%d", t.blocks)};
+  source.threads = GemmThreads(t);
+  source.dynamic_shared = GemmSharedBytes(t, type);
+  return source;
+}
+
+LaunchShape GemmLaunchShape(const GemmTactic& t, const GemmProblem& p, const GemmChip& chip) {
+  LaunchShape shape;
+  shape.block.x = static_cast<unsigned>(GemmThreads(t));
+  shape.dynamic_shared = GemmSharedBytes(t, p.type);
+  const int row_tiles = CeilDiv(p.n, t.rows);
+  if (t.kind == GemmKind::kStream) {
+    shape.grid.x = static_cast<unsigned>(std::min(row_tiles, chip.multiprocessors * t.blocks));
+    return shape;
+  }
+  const int split = std::max(1, t.split);
+  shape.grid.x = static_cast<unsigned>(row_tiles * CeilDiv(p.m, t.tokens) * split);
+  shape.cluster.x = static_cast<unsigned>(split);
+  return shape;
+}
+
+std::vector<KernelSource> GemmKernels(int sm) {
+  const GemmChip chip = TypicalChip(sm);
+  std::vector<KernelSource> sources;
+  const auto add = [&](const GemmTactic& tactic, GemmType type, GemmEpilogue epilogue) {
+    const KernelSource source = GemmKernel(tactic, type, epilogue);
+    const auto same = [&](const KernelSource& other) { return other.entry == source.entry; };
+    if (std::none_of(sources.begin(), sources.end(), same)) sources.push_back(source);
+  };
+  for (const GemmType type : {GemmType::kBf16, GemmType::kF16, GemmType::kE4m3}) {
+    for (const GemmEpilogue epilogue :
+         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+      // One epilogue tries all sizes; the others differ by a line.
+      const bool all = epilogue == GemmEpilogue::kBf16 && type != GemmType::kF16;
+      for (const int m : all ? std::vector{1, 2, 4, 8, 16, 32, 64, 512} : std::vector{4, 64}) {
+        const GemmProblem problem{type, epilogue, m, 4096, 4096};
+        add(DefaultGemmTactic(problem, chip), type, epilogue);
+        if (all) add(GemmCandidates(problem, chip).back(), type, epilogue);
+      }
+    }
+  }
+  return sources;
+}
+
+Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, GemmType type,
+                          GemmEpilogue epilogue, const GemmArgs& args) {
+  Gemm gemm;
+  gemm.kernel_ = kernel;
+  gemm.tactic_ = tactic;
+  gemm.problem_ = {type, epilogue, args.m, args.n, args.k};
+  gemm.args_ = args;
+  gemm.chip_ = ChipOf(kernel.device->info());
+  LATHE_CHECK(TakesShape(gemm.problem_));
+  if (tactic.kind == GemmKind::kWgmma) {
+    LATHE_RETURN_IF_ERROR(
+        EncodeTensorMap(*kernel.device, MapOf(args.w, args.n, gemm.problem_, tactic.rows), &gemm.w_map_));
+    LATHE_RETURN_IF_ERROR(
+        EncodeTensorMap(*kernel.device, MapOf(args.x, args.m, gemm.problem_, tactic.tokens), &gemm.x_map_));
+  }
+  return gemm;
+}
+
+Status Gemm::Launch(int m, abi::Stream stream, bool overlap_previous) const {
+  LATHE_CHECK_GT(m, 0);
+  LATHE_CHECK_LE(m, problem_.m);
+  GemmProblem problem = problem_;
+  problem.m = m;
+  LaunchShape shape = GemmLaunchShape(tactic_, problem, chip_);
+  shape.overlap_previous = overlap_previous;
+  GemmArgs args = args_;
+  args.m = m;
+  if (tactic_.kind == GemmKind::kWgmma) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args);
+  return LaunchWith(kernel_, shape, stream, args);
+}
+
+}  // namespace lathe::cuda

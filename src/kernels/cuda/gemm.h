@@ -1,0 +1,107 @@
+// Matrix products y (m, n) = x (m, k) · Wᵀ on CUDA: which kernels there are ("tactics"), what each needs, and
+// launching one. Policy here is arithmetic on the host, without a GPU; gemm_measure.h measures.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/kernel_source.h"
+#include "kernels/cuda/src/gemm_abi.h"
+#include "platform/cuda/launch.h"
+
+namespace lathe::cuda {
+
+enum class GemmType : int { kBf16 = LATHE_GEMM_BF16, kF16 = LATHE_GEMM_F16, kE4m3 = LATHE_GEMM_E4M3 };
+enum class GemmEpilogue : int {
+  kF32 = LATHE_GEMM_F32,
+  kBf16 = LATHE_GEMM_BF16_OUT,
+  kAddF32 = LATHE_GEMM_ADD_F32,      // y f32 = residual + …
+  kSiluBf16 = LATHE_GEMM_SILU_BF16,  // W's rows interleaved [gate 64 | up 64]; y has n / 2 columns
+};
+
+struct GemmProblem {
+  GemmType type = GemmType::kBf16;
+  GemmEpilogue epilogue = GemmEpilogue::kBf16;
+  int m = 0, n = 0, k = 0;
+
+  int element_bytes() const { return type == GemmType::kE4m3 ? 1 : 2; }
+  int columns() const { return epilogue == GemmEpilogue::kSiluBf16 ? n / 2 : n; }
+  int out_bytes() const {
+    return epilogue == GemmEpilogue::kF32 || epilogue == GemmEpilogue::kAddF32 ? 4 : 2;
+  }
+  // The fewest bytes of device memory that it can move, and its floating-point operations.
+  double bytes() const;
+  double flops() const { return 2.0 * m * n * k; }
+};
+
+enum class GemmKind : int {
+  kStream,    // gemm_stream.cu: m <= 16, any chip
+  kWgmma,     // gemm_wgmma.cu: any m, sm_90
+  kMma,       // gemm_mma.cu: any m, any chip
+  kCublasLt,  // the library
+};
+
+// One way to compute a product. What a kind does not use is 0.
+struct GemmTactic {
+  GemmKind kind = GemmKind::kStream;
+  int rows = 0;    // of W a block and step
+  int tokens = 0;  // tile of tokens; kStream: at most so many
+  int stages = 0;
+  int chunk = 0;      // kStream: bytes of a row a stage
+  int split = 0;      // kWgmma, kMma: blocks that share K
+  int blocks = 0;     // an SM
+  int algorithm = 0;  // kCublasLt: index among the library's proposals
+
+  friend bool operator==(const GemmTactic&, const GemmTactic&) = default;
+};
+
+// "stream_r16_t1_s5_c1024_b1", "wgmma_r128_t64_s4_k2_b2", "cublaslt_0"; and back, kCorrupt if it is none.
+std::string ToString(const GemmTactic& tactic);
+Expected<GemmTactic> ParseGemmTactic(const std::string& text);
+
+// What of a chip matters to the choice.
+struct GemmChip {
+  int sm = 0;  // 90
+  int multiprocessors = 0;
+  int shared_per_block = 0;  // opt-in bytes
+};
+GemmChip ChipOf(const DeviceInfo& info);
+// A chip of that compute capability as it is sold, for building without a device.
+GemmChip TypicalChip(int sm);
+
+// The own kernels worth measuring for a problem. Never empty for k a multiple of 64 and n of 16 (SiLU: 128);
+// empty for other shapes, which no kernel here takes.
+std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChip& chip);
+// The choice without a measurement (engines built without a device): a fixed rule over the candidates.
+GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip);
+
+// The kernel of an own tactic, named uniquely by tactic, type and epilogue.
+KernelSource GemmKernel(const GemmTactic& tactic, GemmType type, GemmEpilogue epilogue);
+int GemmThreads(const GemmTactic& tactic);
+int GemmSharedBytes(const GemmTactic& tactic, GemmType type);
+LaunchShape GemmLaunchShape(const GemmTactic& tactic, const GemmProblem& problem, const GemmChip& chip);
+
+// A sample of the kernels for the compile tests: every kind, type and epilogue.
+std::vector<KernelSource> GemmKernels(int sm);
+
+// One product bound to its weights and input buffer, ready to launch many times. Not thread-safe.
+class Gemm {
+ public:
+  // `kernel` of GemmKernel(tactic, …), kept alive by its module. `args`: addresses and sizes; args.m is the
+  // most tokens that the x buffer holds.
+  static Expected<Gemm> Bind(const Kernel& kernel, const GemmTactic& tactic, GemmType type,
+                             GemmEpilogue epilogue, const GemmArgs& args);
+  // The first m tokens. overlap_previous: as LaunchShape has it; W must not be written by the previous
+  // kernel.
+  Status Launch(int m, abi::Stream stream, bool overlap_previous) const;
+
+ private:
+  Kernel kernel_;
+  GemmTactic tactic_;
+  GemmProblem problem_;
+  GemmArgs args_ = {};
+  GemmChip chip_;
+  abi::TensorMap w_map_ = {}, x_map_ = {};
+};
+
+}  // namespace lathe::cuda
