@@ -37,10 +37,9 @@ const std::string& Shared() {
 
 std::string TalesModel() {
   const char* shared = std::getenv("LATHE_SHARED");
+  const std::string beside = shared != nullptr ? shared : LATHE_SOURCE_DIR "/../shared";
   for (const std::string& path :
-       {std::string(LATHE_SOURCE_DIR) + "/models/tales-16m",
-        (shared != nullptr ? std::string(shared) : std::string(LATHE_SOURCE_DIR) + "/../shared") +
-            "/models/tales-16m"}) {
+       {std::string(LATHE_SOURCE_DIR "/models/tales-16m"), beside + "/models/tales-16m"}) {
     if (fs::exists(path + "/config.json")) return path;
   }
   return "";
