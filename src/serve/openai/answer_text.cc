@@ -76,9 +76,12 @@ class CompletionAnswer : public Answer {
 // Triton's: one object for each piece of text, without a closing [DONE].
 class GenerateAnswer : public Answer {
  public:
-  explicit GenerateAnswer(const Job& job) : job_(job) {
+  explicit GenerateAnswer(const Job& job) {
     head_ = "{";
-    if (!job.id.empty()) AppendJsonString(job.id, &(head_ += "\"id\":")), head_ += ',';
+    if (!job.id.empty()) {
+      AppendJsonString(job.id, &(head_ += "\"id\":"));
+      head_ += ',';
+    }
     AppendJsonString(job.model, &(head_ += "\"model_name\":"));
     head_ += ",\"model_version\":\"1\",\"text_output\":";
   }
@@ -111,7 +114,6 @@ class GenerateAnswer : public Answer {
     *out += '}';
   }
 
-  const Job& job_;
   std::string head_;  // up to the text
 };
 

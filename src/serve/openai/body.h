@@ -12,9 +12,10 @@
 
 namespace lathe::serve {
 
-// Bodies are bounded before anything looks at them.
+// Bodies are bounded before anything looks at them. The transport has a bound of its own on their size, which
+// the operator sets; this one is for whoever calls without it.
 struct BodyLimits {
-  size_t max_bytes = size_t{8} << 20;
+  size_t max_bytes = size_t{1} << 30;
   int max_depth = 32;
 };
 
