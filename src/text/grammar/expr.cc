@@ -16,7 +16,8 @@ constexpr int kMaxNesting = 1000;
 class NfaBuilder {
  public:
   // counted null: symbols are code points, and every repetition is written out.
-  NfaBuilder(ExprPool* pool, std::vector<CountedRule>* counted) : pool_(pool), counted_(counted) {}
+  NfaBuilder(ExprPool* pool, std::vector<CountedRule>* counted, uint64_t max_written_out = kMaxWrittenOut)
+      : pool_(pool), counted_(counted), max_written_out_(max_written_out) {}
 
   Expected<Nfa> Build(ExprId id) {
     const uint32_t start = nfa_.AddState();
@@ -86,7 +87,7 @@ class NfaBuilder {
 
   Status AddRepeat(const ExprPool::Expr& e, uint32_t from, uint32_t to, int nesting) {
     const uint64_t copies = e.c == kUnbounded ? uint64_t{e.b} + 1 : e.c;
-    if (counted_ != nullptr && copies > 1 && copies * Size(e.a, 0) > kMaxWrittenOut) {
+    if (counted_ != nullptr && copies > 1 && copies * Size(e.a, 0) > max_written_out_) {
       ExprId body = e.a;
       if (pool_->at(body).kind != ExprPool::Kind::kRule) body = pool_->AsRule("repeated", body);
       const RuleId rule = pool_->AddRule("repetition");
@@ -95,22 +96,32 @@ class NfaBuilder {
       nfa_.AddEdge(from, kCallSymbol + rule, kCallSymbol + rule, to);
       return Status::Ok();
     }
+    if (counted_ != nullptr && Size(e.a, 0) > max_written_out_ &&
+        pool_->at(e.a).kind != ExprPool::Kind::kRule) {
+      const ExprId body = pool_->AsRule("repeated", e.a);
+      LATHE_RETURN_IF_ERROR(pool_->status());
+      return AddCopies(body, e.b, e.c, from, to, nesting);
+    }
+    return AddCopies(e.a, e.b, e.c, from, to, nesting);
+  }
+
+  Status AddCopies(ExprId body, uint32_t min, uint32_t max, uint32_t from, uint32_t to, int nesting) {
     uint32_t state = from;
-    for (uint32_t i = 0; i < e.b; ++i) {
+    for (uint32_t i = 0; i < min; ++i) {
       const uint32_t next = nfa_.AddState();
-      LATHE_RETURN_IF_ERROR(Add(e.a, state, next, nesting + 1));
+      LATHE_RETURN_IF_ERROR(Add(body, state, next, nesting + 1));
       state = next;
     }
-    if (e.c == kUnbounded) {
+    if (max == kUnbounded) {
       const uint32_t loop = nfa_.AddState();  // of its own: others may lead into `state` and out of `to`
       nfa_.AddEmpty(state, loop);
       nfa_.AddEmpty(loop, to);
-      return Add(e.a, loop, loop, nesting + 1);
+      return Add(body, loop, loop, nesting + 1);
     }
     nfa_.AddEmpty(state, to);
-    for (uint32_t i = e.b; i < e.c; ++i) {
+    for (uint32_t i = min; i < max; ++i) {
       const uint32_t next = nfa_.AddState();
-      LATHE_RETURN_IF_ERROR(Add(e.a, state, next, nesting + 1));
+      LATHE_RETURN_IF_ERROR(Add(body, state, next, nesting + 1));
       nfa_.AddEmpty(next, to);
       state = next;
     }
@@ -220,7 +231,7 @@ class NfaBuilder {
         size = Size(e.a, nesting + 1);
         // A counted rule of its own, when that is what it will be.
         size = size * (e.c == kUnbounded ? uint64_t{e.b} + 1 : e.c);
-        return size > kMaxWrittenOut ? 1 : size + 1;
+        return size > max_written_out_ ? 1 : size + 1;
       case ExprPool::Kind::kDfa: return pool_->DfaOf(e).edges.size() * 4 + 1;
       case ExprPool::Kind::kGraph:
         for (const auto& edge : pool_->GraphOf(e).edges) size += Size(edge.over, nesting + 1);
@@ -231,6 +242,7 @@ class NfaBuilder {
 
   ExprPool* pool_;
   std::vector<CountedRule>* counted_;
+  uint64_t max_written_out_;
   Nfa nfa_;
   std::map<std::tuple<uint32_t, uint8_t, uint8_t>, uint32_t> before_;
   std::vector<ByteRangeSequence> sequences_;
@@ -315,7 +327,13 @@ Expected<Dfa> CodePointDfa(ExprPool* pool, ExprId id) {
 Expected<Dfa> ByteDfa(ExprPool* pool, ExprId id, std::vector<CountedRule>* counted) {
   LATHE_RETURN_IF_ERROR(pool->status());
   LATHE_ASSIGN_OR_RETURN(const Nfa nfa, NfaBuilder(pool, counted).Build(id));
-  return Determinize(nfa, pool->budget());
+  bool too_large = false;
+  LATHE_ASSIGN_OR_RETURN(Dfa dfa, Determinize(nfa, pool->budget(), &too_large));
+  if (!too_large) return dfa;
+  // Then what is repeated becomes rules of its own: the stacks keep apart what the states of one automaton
+  // cannot.
+  LATHE_ASSIGN_OR_RETURN(const Nfa smaller, NfaBuilder(pool, counted, 1).Build(id));
+  return Determinize(smaller, pool->budget());
 }
 
 }  // namespace lathe::grammar

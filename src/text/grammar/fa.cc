@@ -52,13 +52,18 @@ class SubsetConstruction {
             [](const auto& e) { return e.second; }),
         stamp_(nfa.states()) {}
 
-  Expected<Dfa> Run() {
+  Expected<Dfa> Run(bool* too_large) {
+    const size_t most = too_large == nullptr ? SIZE_MAX : 2000 + size_t{8} * nfa_.states();
     LATHE_RETURN_IF_ERROR(budget_->Take(nfa_.edges().size() * 32 + nfa_.states() * size_t{16}));
     LATHE_ASSIGN_OR_RETURN(const uint32_t start, Subset({0}));
     (void)start;
     Dfa out;
     for (uint32_t s = 0; s < subsets_.size(); ++s) {
       LATHE_RETURN_IF_ERROR(Expand(s, &out));
+      if (subsets_.size() > most) {
+        *too_large = true;
+        return Dfa();
+      }
     }
     return out;
   }
@@ -309,8 +314,9 @@ bool Dfa::Matches(std::span<const uint32_t> symbols) const {
   return accept[s];
 }
 
-Expected<Dfa> Determinize(const Nfa& nfa, Budget* budget) {
-  LATHE_ASSIGN_OR_RETURN(const Dfa dfa, SubsetConstruction(nfa, budget).Run());
+Expected<Dfa> Determinize(const Nfa& nfa, Budget* budget, bool* too_large) {
+  LATHE_ASSIGN_OR_RETURN(const Dfa dfa, SubsetConstruction(nfa, budget).Run(too_large));
+  if (too_large != nullptr && *too_large) return dfa;
   return Minimize(dfa);
 }
 

@@ -58,8 +58,10 @@ struct Dfa {
   bool Matches(std::span<const uint32_t> symbols) const;
 };
 
-// Subset construction, then the smallest equal automaton. kResourceExhausted over the budget.
-Expected<Dfa> Determinize(const Nfa& nfa, Budget* budget);
+// Subset construction, then the smallest equal automaton. kResourceExhausted over the budget. With
+// `too_large`, gives up as soon as there are many more states than in `nfa`: sets it and returns any
+// automaton.
+Expected<Dfa> Determinize(const Nfa& nfa, Budget* budget, bool* too_large = nullptr);
 
 enum class SetOp { kAnd, kWithout };
 // Texts of a that are (kAnd) or are not (kWithout) texts of b.

@@ -53,7 +53,7 @@ std::vector<Hostile> Sources() {
       {"deep schema", Schema(wrapped(2000, R"({"items":)", "{}", "}")), true},
       {"deep JSON in a keyword", Schema(R"({"const":)" + wrapped(5000, "[", "", "]") + "}"), true},
       {"too large", Schema(R"({"const":")" + std::string(70000, 'x') + "\"}"), true},
-      {"exponential regex", Regex("(a|b)*a" + Times(40, "(a|b)")), true},
+      {"exponential regex", Regex("(a|b)*a" + Times(40, "(a|b)")), false},
       {"exponential regex, counted", Regex("(.*x.{3000}){2}|.*y.{3000}"), false},
       {"huge repetition", Regex("[a-z]{1,1000000}"), false},
       {"nested huge repetitions", Regex("(((a{1,1000000}){1,1000000}b?){1,1000000}c){1000000}"), false},

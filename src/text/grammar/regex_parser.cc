@@ -341,12 +341,22 @@ Expected<Dfa> ResolveAnchors(const Dfa& marked, ExprPool* pool) {
   for (uint32_t s = 0; s < marked.states() + 2; ++s) nfa.AddState();
   const uint32_t accept = marked.states() + 1;
   nfa.set_accept(accept);
-  for (const Dfa::Edge& e : marked.EdgesOf(0)) {
-    if (e.lo == begin) nfa.AddEmpty(0, e.to + 1);
-  }
+  // An end may be asked for more than once: any number of marks stands for it.
+  const auto behind = [&](uint32_t s, uint32_t mark) {
+    const auto row = marked.EdgesOf(s);
+    const auto it = std::find_if(row.begin(), row.end(), [mark](const Dfa::Edge& e) { return e.lo == mark; });
+    return it == row.end() ? UINT32_MAX : it->to;
+  };
+  const auto run = [&](uint32_t s, uint32_t mark, auto visit) {
+    uint32_t at = behind(s, mark);
+    for (uint32_t n = 0; at != UINT32_MAX && n < marked.states(); ++n, at = behind(at, mark)) visit(at);
+  };
+  run(0, begin, [&](uint32_t to) { nfa.AddEmpty(0, to + 1); });
   for (uint32_t s = 0; s < marked.states(); ++s) {
+    bool ends = false;
+    run(s, end, [&](uint32_t to) { ends |= marked.accept[to]; });
+    if (ends) nfa.AddEmpty(s + 1, accept);
     for (const Dfa::Edge& e : marked.EdgesOf(s)) {
-      if (e.lo == end && marked.accept[e.to]) nfa.AddEmpty(s + 1, accept);
       if (e.hi <= kMaxCodePoint) nfa.AddEdge(s + 1, e.lo, e.hi, e.to + 1);
     }
   }
