@@ -68,8 +68,8 @@ class Engine {
   // The model's generation_config.json over OpenAI's defaults.
   virtual SamplingParams DefaultSampling() const = 0;
 
-  // Checks the request (kInvalidArgument: with the numbers, e.g. a prompt longer than the context;
-  // kResourceExhausted: queue full, or it can never fit the KV budget) and queues it.
+  // Checks the request (kInvalidArgument: with the numbers, e.g. a prompt longer than the context or one that
+  // can never fit the KV budget; kResourceExhausted: the queue is full, try again later) and queues it.
   virtual Expected<RequestId> Submit(Request request, OutputCallback callback) = 0;
   // Ends a request; its pages are free before the next step. Unknown ids are ignored.
   virtual void Cancel(RequestId id) = 0;

@@ -247,7 +247,7 @@ TEST(Engine, RefusesBadRequests) {
       {"[0, 24), but is -1", StatusCode::kInvalidArgument, [](Request& r) { r.prompt = Prompt::Ids({-1}); }},
       {"200 tokens, but the context holds 160", StatusCode::kInvalidArgument,
        [](Request& r) { r.prompt = Prompt::Ids(std::vector<TokenId>(200, 1)); }},
-      {"holds 40", StatusCode::kResourceExhausted,
+      {"holds 40", StatusCode::kInvalidArgument,
        [](Request& r) { r.prompt = Prompt::Ids(std::vector<TokenId>(50, 1)); }},
       {"no messages", StatusCode::kInvalidArgument,
        [](Request& r) {

@@ -98,7 +98,11 @@ Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& i
   LATHE_RETURN_IF_ERROR(scheduler.CheckFits(out.prompt.size(), request.sampling.max_tokens));
   ConstraintFactory constraint;
   if (request.format) {
-    LATHE_ASSIGN_OR_RETURN(constraint, text.CompileFormat(*request.format));
+    auto compiled = text.CompileFormat(*request.format);
+    // Beyond the limits of a format: no use in trying again later, as for a full queue.
+    if (compiled.status().code() == StatusCode::kResourceExhausted)
+      return Status(StatusCode::kInvalidArgument, compiled.status().message());
+    LATHE_ASSIGN_OR_RETURN(constraint, std::move(compiled));
   }
   out.policy =
       std::make_shared<SamplingPolicy>(request.sampling, info.eos_ids, BadSequences(request.sampling, text),

@@ -8,8 +8,8 @@
 namespace lathe {
 
 // Checks every field, makes ids of the prompt, fixes the seed. `now` is the clock that deadlines are on; the
-// id is left 0. Reads only what never changes of `scheduler`. Errors: kInvalidArgument, kResourceExhausted
-// (it can never fit), kUnsupported (a conversation without a template), each with what was found.
+// id is left 0. Reads only what never changes of `scheduler`. Errors: kInvalidArgument (also where
+// it can never fit), kUnsupported (a conversation without a template), each with what was found.
 Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& info, const TextModel& text,
                                       const Scheduler& scheduler, double now);
 

@@ -58,7 +58,7 @@ Status Scheduler::CheckFits(size_t n_prompt, int max_tokens) const {
   const int64_t capacity = static_cast<int64_t>(limits_.n_pages) * limits_.page_size;
   if (length - 1 <= capacity) return Status::Ok();  // the last token's keys are never needed
   return Error(
-      StatusCode::kResourceExhausted,
+      StatusCode::kInvalidArgument,
       "the request needs the KV cache of %lld tokens (%zu of the prompt, up to %d generated), but all of "
       "it holds %lld: lower max_tokens or raise the KV budget",
       static_cast<long long>(length - 1), n_prompt, std::max(max_tokens, 1),

@@ -89,8 +89,8 @@ class Scheduler {
   int max_context() const { return max_context_; }
   int max_sequences() const { return max_sequences_; }
   // Whether a request with such a prompt can ever run to its max_tokens (0: to one token). Errors, with the
-  // numbers: kInvalidArgument (empty, longer than the context), kResourceExhausted (the KV pool is too
-  // small). May be called from any thread.
+  // numbers: kInvalidArgument (empty, longer than the context, more than the KV pool holds). May be called
+  // from any thread.
   Status CheckFits(size_t n_prompt, int max_tokens) const;
 
   void AddRequest(SchedRequest request);

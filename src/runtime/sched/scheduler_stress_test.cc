@@ -108,7 +108,7 @@ class Stress {
     if (poisoned) live.prompt[rng_.Below(live.prompt.size())] = kPoison;
     const Status fits = scheduler_.CheckFits(live.prompt.size(), p.max_tokens);
     if (!fits.ok()) {
-      ASSERT_EQ(fits.code(), StatusCode::kResourceExhausted);
+      ASSERT_EQ(fits.code(), StatusCode::kInvalidArgument);
       return;
     }
 

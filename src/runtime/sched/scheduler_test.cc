@@ -162,7 +162,7 @@ TEST(Scheduler, RefusesWhatNeverFits) {
   EXPECT_TRUE(d.scheduler.CheckFits(20, 0).ok());
   EXPECT_TRUE(d.scheduler.CheckFits(11, 10).ok());
   const Status small = d.scheduler.CheckFits(11, 11);
-  EXPECT_EQ(small.code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(small.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(small.message(),
               HasSubstr("needs the KV cache of 21 tokens (11 of the prompt, up to 11 generated)"));
   EXPECT_THAT(small.message(), HasSubstr("holds 20"));
@@ -170,7 +170,7 @@ TEST(Scheduler, RefusesWhatNeverFits) {
   EXPECT_EQ(longer.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(longer.message(), HasSubstr("128 tokens"));
   EXPECT_EQ(d.scheduler.CheckFits(0, 1).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(d.scheduler.CheckFits(1, INT32_MAX).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(d.scheduler.CheckFits(1, INT32_MAX).code(), StatusCode::kInvalidArgument);
   // As long as the pool goes, and the last page is used whole.
   d.Add(1, Iota(11), Greedy(10));
   d.Add(2, Iota(20), Greedy(0));

@@ -18,10 +18,6 @@ std::string_view TypeOf(int status) {
   }
 }
 
-// A request that no empty engine could hold is the caller's to change; a full queue empties by itself. The
-// engine says both with kResourceExhausted, the former with the numbers of the KV cache.
-bool NeverFits(const Status& status) { return status.message().find("KV cache") != std::string::npos; }
-
 }  // namespace
 
 ApiError BadParam(std::string param, std::string code, std::string message) {
@@ -39,10 +35,6 @@ ApiError FromStatus(const Status& status, std::string_view request_id) {
       error.code = "not_found";
       return error;
     case StatusCode::kResourceExhausted:
-      if (NeverFits(status)) {
-        error.code = "kv_cache_exceeded";
-        return error;
-      }
       error.status = 429;
       error.code = "queue_full";
       error.retry_after_seconds = 1;
