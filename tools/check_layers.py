@@ -62,7 +62,8 @@ def check(root):
                 target = "include"
             elif (root / "src" / included).is_file():
                 target = layer_of(included.rpartition("/")[0], layers)
-            elif (root / layer / included).is_file():  # apps include from their own folder
+            # apps include from their own folder, and so do device sources, which the device's compiler reads too
+            elif (root / layer / included).is_file() or (file.parent / included).is_file():
                 target = layer
             else:
                 faults.append(f"{name}: \"{included}\" is no file below include/ or src/")
