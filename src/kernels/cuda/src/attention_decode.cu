@@ -1,0 +1,449 @@
+// One new token a sequence against its paged keys and values.
+//
+// A block of four warps walks the pages of its pieces; of each page a warp takes 16 keys, straight from global memory
+// into registers in the order that mma.m16n8k16 wants: both products have the keys' side (K, or V transposed) as the
+// 16-row operand and the query heads that share it as the 8 columns, so nothing is padded for a group of 4 or 8, and
+// nothing passes through shared memory. While a product runs, the next page's half is already under way.
+//
+// Macros: HEAD_DIM (multiple of 16), GROUP (query heads of a kv head, 1..16), KV_FP8.
+#include "attention_abi.h"
+#include "common.cuh"
+
+using namespace lathe::cuda;
+
+constexpr int kDim = HEAD_DIM;
+constexpr int kGroup = GROUP;
+constexpr int kColumns = (GROUP + 7) / 8;  // tiles of 8 query heads
+constexpr int kSteps = kDim / 16;
+constexpr int kRowBytes = kDim * (KV_FP8 ? 1 : 2);
+constexpr int kWarps = 4;
+constexpr float kNever = -1e30f;  // score of a key that is not visible, and the maximum of none
+
+// A row of K is spread over 4 lanes, one of V over 8, in 16-byte pieces and one smaller piece for what remains.
+constexpr int kKeyWords = kRowBytes / 16;
+constexpr int kKeyFull = kKeyWords / 4, kKeyTail = kKeyWords % 4;
+constexpr int kValueWords = kRowBytes / 32;
+constexpr int kValueFull = kValueWords / 4, kValueTail = kValueWords % 4;
+constexpr bool kValueHalf = kRowBytes % 32 != 0;  // fp8, 80: two more bytes a lane
+constexpr int kValueSlots = kValueWords + (kValueHalf ? 1 : 0);
+static_assert(kDim % 16 == 0 && kKeyTail != 3);
+// Registers hold q where they suffice for it too, else shared memory does.
+constexpr bool kQueryShared = kDim * kColumns > 128;
+
+template <int kFull, int kTail, int kLanes, int kCount>
+LATHE_DEVICE void LoadRow(const char* row, int lane, uint32_t (&to)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kFull; ++i)
+    asm volatile("ld.global.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[4 * i]), "=r"(to[4 * i + 1]), "=r"(to[4 * i + 2]), "=r"(to[4 * i + 3])
+                 : "l"(row + (i * kLanes + lane) * 16));
+  if constexpr (kTail == 1)
+    asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];"
+                 : "=r"(to[4 * kFull])
+                 : "l"(row + kFull * kLanes * 16 + lane * 4));
+  if constexpr (kTail >= 2)
+    asm volatile("ld.global.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(to[4 * kFull]), "=r"(to[4 * kFull + 1])
+                 : "l"(row + kFull * kLanes * 16 + lane * 8));
+  if constexpr (kTail == 3)
+    asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];"
+                 : "=r"(to[4 * kFull + 2])
+                 : "l"(row + kFull * kLanes * 16 + kLanes * 8 + lane * 4));
+}
+LATHE_DEVICE void LoadKey(const char* row, int t, uint32_t (&to)[kKeyWords]) {
+  LoadRow<kKeyFull, kKeyTail, 4>(row, t, to);
+}
+LATHE_DEVICE void LoadValue(const char* row, int g, uint32_t (&to)[kValueSlots]) {
+  LoadRow<kValueFull, kValueTail, 8>(row, g, to);
+  if constexpr (kValueHalf) {
+    uint16_t two;
+    asm volatile("ld.global.L1::no_allocate.u16 %0, [%1];" : "=h"(two) : "l"(row + kDim - 16 + g * 2));
+    to[kValueSlots - 1] = two;
+  }
+}
+
+// First of the 4 elements (fp8) or 2 (bf16) that word w of a K row is, for lane t; the same order for q.
+LATHE_DEVICE constexpr int KeyElement(int w, int t) {
+  const int per = KV_FP8 ? 4 : 2;
+  return w < 4 * kKeyFull ? ((w / 4) * 16 + t * 4 + w % 4) * per : (kKeyFull * 16 + t * kKeyTail + w % 4) * per;
+}
+// First of the 2 elements that rows g and g + 8 of tile i of the output are.
+LATHE_DEVICE int ValueElement(int i, int g) {
+  if (kValueHalf && i == kSteps - 1) return kDim - 16 + 2 * g;
+  const int per = KV_FP8 ? 4 : 2;
+  const int w = KV_FP8 ? i / 2 : i, pair = KV_FP8 ? 2 * (i % 2) : 0;
+  if (kValueTail == 3 && w >= 4 * kValueFull)  // 8 bytes a lane, then 4
+    return (kValueFull * 32 + (w % 4 < 2 ? g * 2 + w % 4 : 16 + g)) * per + pair;
+  return (w < 4 * kValueFull ? ((w / 4) * 32 + g * 4 + w % 4) * per
+                             : (kValueFull * 32 + g * kValueTail + w % 4) * per) + pair;
+}
+
+LATHE_DEVICE void Mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  if constexpr (KV_FP8)
+    MmaHalf(d, a, b0, b1);
+  else
+    MmaBf16(d, a, b0, b1);
+}
+LATHE_DEVICE uint32_t Pack(float low, float high) {
+  if constexpr (KV_FP8) {
+    uint32_t out;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+    return out;
+  } else {
+    return PackBf16(low, high);
+  }
+}
+LATHE_DEVICE uint32_t Transpose(uint32_t pair) {
+  uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
+  return out;
+}
+
+// q of all heads of the group as the column operand, in the order of K's words.
+struct Query {
+  uint2 b[kQueryShared ? 1 : kColumns][kQueryShared ? 1 : kSteps];
+  const uint2* shared;  // (kColumns, kSteps, 32)
+
+  // `room` is written by the first warp; all threads of the block call this.
+  LATHE_DEVICE void Load(const char* q, int g, int t, uint2* room) {
+    if constexpr (kQueryShared) {
+      __syncthreads();
+      shared = room + Lane();
+      if (Warp() == 0) {
+#pragma unroll 4
+        for (int i = 0; i < kColumns * kSteps; ++i) room[i * 32 + Lane()] = Operand(q, i / kSteps, i % kSteps, g, t);
+      }
+      __syncthreads();
+    } else {
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c)
+#pragma unroll
+        for (int s = 0; s < kSteps; ++s) b[c][s] = Operand(q, c, s, g, t);
+    }
+  }
+  LATHE_DEVICE static uint2 Operand(const char* q, int c, int s, int g, int t) {
+    uint2 out = {0, 0};
+    if (c * 8 + g < kGroup) {
+      const uint32_t* row = reinterpret_cast<const uint32_t*>(q + (c * 8 + g) * kDim * 2);
+      const int element = KeyElement(KV_FP8 ? s : 2 * s, t);
+      out = *reinterpret_cast<const uint2*>(row + element / 2);
+      if constexpr (KV_FP8) {
+        out.x = Pack(BfLow(out.x), BfHigh(out.x));
+        out.y = Pack(BfLow(out.y), BfHigh(out.y));
+      }
+    }
+    return out;
+  }
+  LATHE_DEVICE uint2 At(int c, int s) const {
+    if constexpr (kQueryShared)
+      return shared[(c * kSteps + s) * 32];
+    else
+      return b[c][s];
+  }
+};
+
+// Running softmax of a warp's keys: heads are the columns 2t and 2t + 1 of each tile of 8.
+struct State {
+  float out[kColumns][kSteps][4];
+  float max[kColumns][2], sum[kColumns][2];
+
+  LATHE_DEVICE void Clear() {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) out[c][i][j] = 0;
+      max[c][0] = max[c][1] = kNever;
+      sum[c][0] = sum[c][1] = 0;
+    }
+  }
+
+  // Scores of keys g (s[0], s[1]) and g + 8 (s[2], s[3]) become probabilities, as the second product's operand.
+  LATHE_DEVICE void Softmax(int c, float (&s)[4], uint32_t (&p)[2]) {
+    float top[2] = {fmaxf(s[0], s[2]), fmaxf(s[1], s[3])};
+#pragma unroll
+    for (int mask = 4; mask < 32; mask <<= 1)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) top[i] = fmaxf(top[i], ShuffleXor(top[i], mask));
+    if (__any_sync(0xffffffffu, top[0] > max[c][0] || top[1] > max[c][1])) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float larger = fmaxf(max[c][i], top[i]);
+        const float shrink = larger == kNever ? 1.0f : Exp2(max[c][i] - larger);
+        max[c][i] = larger;
+        sum[c][i] *= shrink;
+#pragma unroll
+        for (int j = 0; j < kSteps; ++j) {
+          out[c][j][i] *= shrink;
+          out[c][j][i + 2] *= shrink;
+        }
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      s[j] = s[j] == kNever ? 0.0f : Exp2(s[j] - max[c][j & 1]);
+      sum[c][j & 1] += s[j];
+    }
+    p[0] = Transpose(Pack(s[0], s[1]));
+    p[1] = Transpose(Pack(s[2], s[3]));
+  }
+};
+
+// Scores of 16 keys: rows[0] is key g, rows[1] is key g + 8.
+LATHE_DEVICE void Scores(const uint32_t (&rows)[2][kKeyWords], const Query& query, float (&s)[kColumns][4]) {
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) s[c][0] = s[c][1] = s[c][2] = s[c][3] = 0;
+#pragma unroll
+  for (int k = 0; k < kSteps; ++k) {
+    uint32_t a[4];
+    if constexpr (KV_FP8) {
+      E4m3ToHalf2(rows[0][k], &a[0], &a[2]);
+      E4m3ToHalf2(rows[1][k], &a[1], &a[3]);
+    } else {
+      a[0] = rows[0][2 * k], a[1] = rows[1][2 * k], a[2] = rows[0][2 * k + 1], a[3] = rows[1][2 * k + 1];
+    }
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      const uint2 b = query.At(c, k);
+      Mma(s[c], a, b.x, b.y);
+    }
+  }
+}
+
+// out += V^T p: rows are keys 2t, 2t + 1, 2t + 8, 2t + 9.
+LATHE_DEVICE void Accumulate(const uint32_t (&rows)[4][kValueSlots], const uint32_t (&p)[kColumns][2], State* state) {
+#pragma unroll
+  for (int w = 0; w < kValueSlots; ++w) {
+    uint32_t pairs[4][2];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      if constexpr (KV_FP8)
+        E4m3ToHalf2(rows[r][w], &pairs[r][0], &pairs[r][1]);
+      else
+        pairs[r][0] = rows[r][w];
+    }
+#pragma unroll
+    for (int i = 0; i < (KV_FP8 ? 2 : 1); ++i) {
+      const int tile = KV_FP8 ? 2 * w + i : w;
+      if (tile >= kSteps) continue;
+      const uint32_t a[4] = {__byte_perm(pairs[0][i], pairs[1][i], 0x5410), __byte_perm(pairs[0][i], pairs[1][i], 0x7632),
+                             __byte_perm(pairs[2][i], pairs[3][i], 0x5410), __byte_perm(pairs[2][i], pairs[3][i], 0x7632)};
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) Mma(state->out[c][tile], a, p[c][0], p[c][1]);
+    }
+  }
+}
+
+// The 16 keys of one page that are this warp's.
+struct Lines {
+  uint32_t k[2][kKeyWords];
+  uint32_t v[4][kValueSlots];
+};
+
+struct Walk {
+  const char* base;      // this kv head within page 0
+  int64_t page_bytes;
+  const int* pages;      // of this piece
+  int first, end;        // visible keys, counted from the piece's first page
+  int key;               // this warp's first key of the page
+  int g, t;
+
+  LATHE_DEVICE const char* Page(int id) const { return base + id * page_bytes; }
+  LATHE_DEVICE bool Inside(int page) const { return page * kPageSize + key >= first && page * kPageSize + key + 16 <= end; }
+  LATHE_DEVICE bool Touched(int page) const { return page * kPageSize + key + 16 > first && page * kPageSize + key < end; }
+  LATHE_DEVICE bool Visible(int page, int row) const {
+    const int at = page * kPageSize + key + row;
+    return at >= first && at < end;
+  }
+  LATHE_DEVICE void Keys(int id, int page, Lines* lines) const {
+    const char* rows = Page(id) + key * kRowBytes;
+    if (Inside(page)) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) LoadKey(rows + (g + 8 * i) * kRowBytes, t, lines->k[i]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int w = 0; w < kKeyWords; ++w) lines->k[i][w] = 0;
+      if (Visible(page, g + 8 * i)) LoadKey(rows + (g + 8 * i) * kRowBytes, t, lines->k[i]);
+    }
+  }
+  LATHE_DEVICE void Values(int id, int page, Lines* lines) const {
+    const char* rows = Page(id) + (kPageSize + key) * kRowBytes;
+    if (Inside(page)) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) LoadValue(rows + (2 * t + (i & 1) + 8 * (i >> 1)) * kRowBytes, g, lines->v[i]);
+      return;
+    }
+    // What is not visible may be anything, and 0 * NaN is NaN.
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = 2 * t + (i & 1) + 8 * (i >> 1);
+#pragma unroll
+      for (int w = 0; w < kValueSlots; ++w) lines->v[i][w] = 0;
+      if (Visible(page, row)) LoadValue(rows + row * kRowBytes, g, lines->v[i]);
+    }
+  }
+};
+
+LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, State* state) {
+  Lines lines;
+  int id = walk.pages[0];
+  int next = n_pages > 1 ? walk.pages[1] : 0;
+  walk.Keys(id, 0, &lines);
+  walk.Values(id, 0, &lines);
+  for (int page = 0; page < n_pages; ++page) {
+    id = next;
+    if (page + 2 < n_pages) next = walk.pages[page + 2];
+    float s[kColumns][4];
+    Scores(lines.k, query, s);
+    if (page + 1 < n_pages) walk.Keys(id, page + 1, &lines);
+    uint32_t p[kColumns][2];
+    const bool inside = walk.Inside(page);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        s[c][j] *= scale;
+        if (!inside && !walk.Visible(page, walk.g + 8 * (j >> 1))) s[c][j] = kNever;
+      }
+      state->Softmax(c, s[c], p[c]);
+    }
+    Accumulate(lines.v, p, state);
+    if (page + 1 < n_pages) walk.Values(id, page + 1, &lines);
+  }
+}
+
+struct Shared {
+  float out[kWarps][kGroup][kDim];
+  float state[kWarps][kGroup][2];
+  uint2 query[kQueryShared ? kColumns * kSteps * 32 : 1];
+  int last;
+};
+
+// Every warp's part to shared memory.
+LATHE_DEVICE void Deposit(const State& state, Shared* shared, int g, int t) {
+  const int warp = Warp();
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float sum = state.sum[c][i];
+#pragma unroll
+      for (int mask = 4; mask < 32; mask <<= 1) sum += ShuffleXor(sum, mask);
+      const int head = c * 8 + 2 * t + i;
+      if (head >= kGroup) continue;
+      if (g == 0) {
+        shared->state[warp][head][0] = state.max[c][i];
+        shared->state[warp][head][1] = sum;
+      }
+#pragma unroll
+      for (int j = 0; j < kSteps; ++j)
+        *reinterpret_cast<float2*>(&shared->out[warp][head][ValueElement(j, g)]) =
+            make_float2(state.out[c][j][i], state.out[c][j][i + 2]);
+    }
+}
+
+LATHE_DEVICE float Weight(float max, float largest) { return max == kNever ? 0.0f : Exp2(max - largest); }
+
+// Merges the parts of a split row in their order.
+LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, int kv_head, char* out) {
+  for (int i = threadIdx.x; i < kGroup * kDim / 2; i += blockDim.x) {
+    const int head = i / (kDim / 2), d = i % (kDim / 2) * 2;
+    float largest = kNever;
+    for (int part = 0; part < piece.n_parts; ++part) {
+      const int64_t at = (static_cast<int64_t>(piece.first_slot + part) * p.n_kv_heads + kv_head) * kGroup + head;
+      largest = fmaxf(largest, __ldcg(p.partial_state + at * 2));
+    }
+    float sum = 0, a = 0, b = 0;
+    for (int part = 0; part < piece.n_parts; ++part) {
+      const int64_t at = (static_cast<int64_t>(piece.first_slot + part) * p.n_kv_heads + kv_head) * kGroup + head;
+      const float2 state = __ldcg(reinterpret_cast<const float2*>(p.partial_state) + at);
+      const float2 v = __ldcg(reinterpret_cast<const float2*>(p.partial_out + at * kDim + d));
+      const float weight = Weight(state.x, largest);
+      sum += weight * state.y;
+      a += weight * v.x;
+      b += weight * v.y;
+    }
+    const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
+    *reinterpret_cast<uint32_t*>(out + i * 4) = PackBf16(a * inverse, b * inverse);
+  }
+}
+
+LATHE_DEVICE void Finish(const DecodeParams& p, const DecodePiece& piece, int kv_head, char* out, Shared* shared) {
+  __syncthreads();
+  const bool whole = piece.slot < 0;
+  const int64_t at = (static_cast<int64_t>(piece.slot) * p.n_kv_heads + kv_head) * kGroup;
+  for (int i = threadIdx.x; i < kGroup * kDim / 2; i += blockDim.x) {
+    const int head = i / (kDim / 2), d = i % (kDim / 2) * 2;
+    float largest = kNever;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) largest = fmaxf(largest, shared->state[w][head][0]);
+    float sum = 0, a = 0, b = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float weight = Weight(shared->state[w][head][0], largest);
+      const float2 v = *reinterpret_cast<const float2*>(&shared->out[w][head][d]);
+      sum += weight * shared->state[w][head][1];
+      a += weight * v.x;
+      b += weight * v.y;
+    }
+    if (whole) {
+      const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
+      *reinterpret_cast<uint32_t*>(out + i * 4) = PackBf16(a * inverse, b * inverse);
+    } else {
+      __stcg(reinterpret_cast<float2*>(p.partial_out + (at + head) * kDim + d), make_float2(a, b));
+      if (d == 0) __stcg(reinterpret_cast<float2*>(p.partial_state) + at + head, make_float2(largest, sum));
+    }
+  }
+  if (whole) {
+    __syncthreads();  // the next piece writes the same shared memory
+    return;
+  }
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    unsigned* counter = p.counters + piece.counter * p.n_kv_heads + kv_head;
+    const bool last = atomicAdd(counter, 1u) == static_cast<unsigned>(piece.n_parts - 1);
+    if (last) *counter = 0;
+    shared->last = last;
+  }
+  __syncthreads();
+  if (shared->last) {
+    __threadfence();
+    MergeParts(p, piece, kv_head, out);
+  }
+}
+
+// grid: (columns, n_kv_heads)
+LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(const DecodeParams p) {
+  extern __shared__ __align__(16) char shared_bytes[];
+  Shared* shared = reinterpret_cast<Shared*>(shared_bytes);
+  DependencyWait();
+  const int kv_head = blockIdx.y;
+  const int first = p.column_first[blockIdx.x], end = p.column_first[blockIdx.x + 1];
+  DependencyLaunch();
+  const int g = Lane() / 4, t = Lane() % 4;
+  for (int i = first; i < end; ++i) {
+    const DecodePiece piece = p.pieces[i];
+    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
+    Query query;
+    query.Load(static_cast<const char*>(p.q) + row, g, t, shared->query);
+    State state;
+    state.Clear();
+    const int before = piece.first_page * kPageSize;
+    const Walk walk = {static_cast<const char*>(p.kv) + kv_head * (2 * kPageSize * kRowBytes),
+                       static_cast<int64_t>(p.n_kv_heads) * 2 * kPageSize * kRowBytes,
+                       p.pages + piece.pages_at + piece.first_page,
+                       piece.first_key - before,
+                       piece.n_keys - before,
+                       Warp() * 16,
+                       g,
+                       t};
+    WalkPages(walk, piece.n_pages, p.scale, query, &state);
+    Deposit(state, shared, g, t);
+    Finish(p, piece, kv_head, static_cast<char*>(p.out) + row, shared);
+  }
+}

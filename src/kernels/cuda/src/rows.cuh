@@ -1,0 +1,42 @@
+// Pieces of 8 elements of a row: what one thread loads and stores at once.
+#pragma once
+
+#include "common.cuh"
+
+struct Eight {
+  float v[8];
+};
+
+LATHE_DEVICE Eight Load8F32(const float* from) {
+  const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
+  return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
+}
+LATHE_DEVICE Eight Load8Bf16(const uint16_t* from) {
+  const uint4 a = *reinterpret_cast<const uint4*>(from);
+  return {{BfLow(a.x), BfHigh(a.x), BfLow(a.y), BfHigh(a.y), BfLow(a.z), BfHigh(a.z), BfLow(a.w), BfHigh(a.w)}};
+}
+LATHE_DEVICE Eight Load8Half(const uint16_t* from) {
+  const uint4 a = *reinterpret_cast<const uint4*>(from);
+  return {{HalfLow(a.x), HalfHigh(a.x), HalfLow(a.y), HalfHigh(a.y), HalfLow(a.z), HalfHigh(a.z), HalfLow(a.w), HalfHigh(a.w)}};
+}
+LATHE_DEVICE void Store8F32(float* to, const Eight& x) {
+  *reinterpret_cast<float4*>(to) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
+  *reinterpret_cast<float4*>(to + 4) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
+}
+LATHE_DEVICE void Store8Bf16(uint16_t* to, const Eight& x) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(PackBf16(x.v[0], x.v[1]), PackBf16(x.v[2], x.v[3]), PackBf16(x.v[4], x.v[5]),
+                                             PackBf16(x.v[6], x.v[7]));
+}
+LATHE_DEVICE void Store8E4m3(uint8_t* to, const Eight& x, float inverse_scale) {
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(PackE4m3(x.v[0] * inverse_scale, x.v[1] * inverse_scale, x.v[2] * inverse_scale, x.v[3] * inverse_scale),
+                 PackE4m3(x.v[4] * inverse_scale, x.v[5] * inverse_scale, x.v[6] * inverse_scale, x.v[7] * inverse_scale));
+}
+LATHE_DEVICE float LargestOf(const Eight& x) {
+  float out = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) out = fmaxf(out, fabsf(x.v[i]));
+  return out;
+}
+// One scale a token: the largest value becomes 448, the largest e4m3. A row of zeros has scale 1.
+LATHE_DEVICE float TokenScale(float largest) { return largest > 0 ? largest / 448.0f : 1.0f; }
