@@ -45,11 +45,6 @@ std::unique_lock<std::mutex> MaskCache::Lock() {
   return lock;
 }
 
-size_t MaskCache::bytes() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return bytes_;
-}
-
 size_t MaskCache::entries() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return entries_.size();

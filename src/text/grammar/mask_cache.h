@@ -9,6 +9,7 @@
 // each (exits, state).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -38,7 +39,7 @@ class MaskCache {
   // rule. Returns the exits of those that leave the rule.
   uint32_t Fill(uint32_t exits, CountedState at, std::span<uint32_t> words);
 
-  size_t bytes() const;
+  size_t bytes() const { return bytes_; }
   size_t entries() const;
 
  private:
@@ -86,8 +87,8 @@ class MaskCache {
   std::unordered_map<Key, Entry, KeyHash> entries_;
   std::unordered_map<std::vector<uint32_t>, uint32_t, ListHash> exit_ids_;
   std::vector<const std::vector<uint32_t>*>
-      exits_;  // [id] ascending nodes of the whole tree; keys of exit_ids_
-  size_t bytes_ = 0;
+      exits_;                      // [id] ascending nodes of the whole tree; keys of exit_ids_
+  std::atomic<size_t> bytes_ = 0;  // written under the lock, read without
   // Of the walk in progress.
   Stacks stacks_;
   std::vector<Config> configs_;  // of all depths, one behind the other

@@ -123,6 +123,7 @@ TEST(RegexOracle, SearchInStrings) {
     for (const char c : pattern) escaped += c == '\\' || c == '"' ? std::string("\\") + c : std::string(1, c);
     const auto grammar = CompileGrammar(Schema("{\"pattern\":\"" + escaped + "\"}"), v.vocab, Patient());
     if (!grammar.ok()) {
+      if (grammar.status().code() == StatusCode::kResourceExhausted) continue;
       ASSERT_NE(grammar.status().message().find("no text"), std::string::npos)
           << pattern << grammar.status().message();
     }
