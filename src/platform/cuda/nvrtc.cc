@@ -101,9 +101,13 @@ class Program {
   abi::NvrtcProgram handle_ = nullptr;
 };
 
-std::vector<std::string> Options(const CompileRequest& request) {
+// From 12.9 on NVRTC keeps a cache on disk, and says nothing of the resources of what it finds there.
+constexpr int kFirstVersionWithCache = 12090;
+
+std::vector<std::string> Options(const CompileRequest& request, int version) {
   std::vector<std::string> options = {"--gpu-architecture=" + request.target, "--std=c++17",
                                       "--ptxas-options=-v", "--fmad=true", "--no-source-include"};
+  if (version >= kFirstVersionWithCache) options.push_back("--no-cache");
   if (request.max_registers > 0) options.push_back(StrFormat("--maxrregcount=%d", request.max_registers));
   for (const std::string& define : request.defines) options.push_back("-D" + define);
   return options;
@@ -156,7 +160,7 @@ Expected<const Nvrtc*> Nvrtc::Load() {
 Expected<CompiledCode> Nvrtc::Compile(const CompileRequest& request) const {
   Program program(table_);
   LATHE_RETURN_IF_ERROR(program.Create(request).WithContext(request.name));
-  const abi::NvrtcResult result = program.Compile(Options(request));
+  const abi::NvrtcResult result = program.Compile(Options(request, version_));
   CompiledCode code;
   LATHE_ASSIGN_OR_RETURN(code.log, program.Log());
   if (result != 0) {

@@ -25,7 +25,7 @@ constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 constexpr int kRaster = 16;
 static_assert(LATHE_THREADS == 128 * kGroups + 128);
 
-struct TensorMap {
+struct alignas(64) TensorMap {
   uint64_t opaque[16];
 };
 

@@ -1,0 +1,322 @@
+// Matrix products on one GPU: checked against double, then timed over the shapes of Llama-3.1-8B, own kernels
+// and cuBLASLt beside the roof, and a whole decode step's products in one graph.
+//
+//   gemm_bench OUT.json [check|sweep|step ...]      (all three when none is named)
+//
+// Method: random inputs; y poisoned before each check; times are medians of five replays of a graph of
+// launches back to back, each with other weights out of 512 MB or more, with programmatic dependent launch
+// between own kernels.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/rng.h"
+#include "kernels/cuda/gemm_measure.h"
+
+namespace lathe::cuda {
+namespace {
+
+struct Shape {
+  const char* name;
+  int n, k;
+  GemmEpilogue step_epilogue;
+};
+constexpr Shape kShapes[] = {{"qkv", 6144, 4096, GemmEpilogue::kBf16},
+                             {"o", 4096, 4096, GemmEpilogue::kAddF32},
+                             {"gate_up", 28672, 4096, GemmEpilogue::kSiluBf16},
+                             {"down", 4096, 14336, GemmEpilogue::kAddF32},
+                             {"head", 128256, 4096, GemmEpilogue::kF32}};
+constexpr int kTokens[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 8192};
+constexpr int kLayers = 32;
+
+const char* Name(GemmType type) {
+  return type == GemmType::kBf16 ? "bf16" : type == GemmType::kF16 ? "f16" : "e4m3";
+}
+const char* Name(GemmEpilogue epilogue) {
+  static const char* const kNames[] = {"f32", "bf16", "add", "silu"};
+  return kNames[static_cast<int>(epilogue)];
+}
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+struct Bench {
+  const Device& device;
+  const Nvrtc& nvrtc;
+  GemmMeasurer& measurer;
+  GemmChip chip;
+  Json json = Json::object();
+  int failures = 0;
+  double read_gbps = 0;
+
+  // Relative error of a sample of outputs; NaN anywhere in y makes it NaN.
+  Expected<double> ErrorOf(const GemmProblem& p, const GemmTactic& tactic, int samples) {
+    LATHE_RETURN_IF_ERROR(measurer.RunOnce(p, tactic));
+    std::vector<float> y;
+    LATHE_RETURN_IF_ERROR(measurer.ReadOutput(p, &y));
+    for (const float v : y) {
+      if (!std::isfinite(v)) return std::nan("");
+    }
+    Rng rng(static_cast<uint64_t>(p.m * 31 + p.n));
+    double difference = 0, norm = 0;
+    for (int i = 0; i < samples; ++i) {
+      // The corners, then anywhere.
+      const int t = i == 0 ? 0 : i == 1 ? p.m - 1 : static_cast<int>(rng.Below(static_cast<uint64_t>(p.m)));
+      const int c = i == 0   ? 0
+                    : i == 1 ? p.columns() - 1
+                             : static_cast<int>(rng.Below(static_cast<uint64_t>(p.columns())));
+      double expected;
+      if (p.epilogue == GemmEpilogue::kSiluBf16) {
+        const int row = c / 64 * 128 + c % 64;
+        const double gate = measurer.Expected64(p, t, row);
+        expected = gate / (1 + std::exp(-gate)) * measurer.Expected64(p, t, row + 64);
+      } else {
+        expected = measurer.Expected64(p, t, c);
+      }
+      const double got =
+          y[static_cast<size_t>(t) * static_cast<size_t>(p.columns()) + static_cast<size_t>(c)];
+      difference += (got - expected) * (got - expected);
+      norm += expected * expected;
+    }
+    return std::sqrt(difference / norm);
+  }
+
+  static double Tolerance(const GemmProblem& p) {
+    if (p.out_bytes() == 2) return 4e-3;  // bf16 keeps 8 bits
+    return p.type == GemmType::kE4m3 ? 1e-3 : 2e-5;
+  }
+
+  Status CheckOne(const GemmProblem& p, const GemmTactic& tactic, int samples,
+                  std::map<std::string, double>* worst) {
+    const Expected<double> measured = ErrorOf(p, tactic, samples);
+    if (!measured.ok()) {
+      return measured.status().WithContext(StrFormat("%s %s %s m %d n %d k %d", ToString(tactic).c_str(),
+                                                     Name(p.type), Name(p.epilogue), p.m, p.n, p.k));
+    }
+    const double error = *measured;
+    const std::string kind = ToString(tactic).substr(0, ToString(tactic).find('_'));
+    double& slot = (*worst)[kind + " " + Name(p.type) + " " + Name(p.epilogue)];
+    slot = std::isnan(error) ? error : std::max(slot, error);
+    if (!(error <= Tolerance(p))) {
+      ++failures;
+      std::printf("WRONG %s %s %s m %d n %d k %d: error %g\n", ToString(tactic).c_str(), Name(p.type),
+                  Name(p.epilogue), p.m, p.n, p.k, error);
+    }
+    return Status::Ok();
+  }
+
+  Status Check() {
+    struct Case {
+      GemmProblem problem;
+      GemmTactic tactic;
+    };
+    std::vector<Case> cases;
+    std::set<std::string> known;
+    std::vector<KernelSource> sources;
+    const auto add = [&](const GemmProblem& p, const GemmTactic& t) { cases.push_back({p, t}); };
+    for (const GemmType type : {GemmType::kBf16, GemmType::kE4m3, GemmType::kF16}) {
+      for (const GemmEpilogue epilogue :
+           {GemmEpilogue::kBf16, GemmEpilogue::kF32, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+        for (const int m : {1, 2, 3, 8, 13, 16, 29, 64, 130, 300}) {
+          // f16 sums leave in bf16 too, so its inputs must stay small in number: the same shapes.
+          const GemmProblem p{type, epilogue, m, epilogue == GemmEpilogue::kSiluBf16 ? 1152 : 1168, 2880};
+          const std::vector<GemmTactic> tactics = GemmCandidates(p, chip);
+          if (epilogue == GemmEpilogue::kBf16 && type != GemmType::kF16) {
+            for (const GemmTactic& t : tactics) add(p, t);
+          } else {
+            add(p, DefaultGemmTactic(p, chip));
+            add(p, tactics.back());
+          }
+          // The kernel of the other chips runs here too.
+          if (m == 3 || m == 300) {
+            add(p,
+                {.kind = GemmKind::kMma, .rows = 128, .tokens = m == 3 ? 32 : 128, .stages = 3, .blocks = 1});
+          }
+        }
+      }
+    }
+    for (const Case& c : cases) {
+      KernelSource source = GemmKernel(c.tactic, c.problem.type, c.problem.epilogue);
+      if (known.insert(source.entry).second) sources.push_back(std::move(source));
+    }
+    const double begin = Seconds();
+    LATHE_RETURN_IF_ERROR(measurer.PrepareKernels(sources));
+    std::printf("check: %zu kernels compiled in %.1f s\n", sources.size(), Seconds() - begin);
+    std::map<std::string, double> worst;
+    for (const Case& c : cases) LATHE_RETURN_IF_ERROR(CheckOne(c.problem, c.tactic, 96, &worst));
+    std::printf("check: %zu cases, %d wrong, %.1f s\n", cases.size(), failures, Seconds() - begin);
+    for (const auto& [name, error] : worst) std::printf("  %-18s largest error %.2e\n", name.c_str(), error);
+    json["check"] = worst;
+    json["check_cases"] = cases.size();
+    json["check_wrong"] = failures;
+    return Status::Ok();
+  }
+
+  Status Sweep() {
+    Json rows = Json::array();
+    for (const GemmType type : {GemmType::kBf16, GemmType::kE4m3}) {
+      std::vector<GemmProblem> problems;
+      for (const Shape& shape : kShapes) {
+        for (const int m : kTokens) problems.push_back({type, GemmEpilogue::kBf16, m, shape.n, shape.k});
+      }
+      const double begin = Seconds();
+      LATHE_RETURN_IF_ERROR(measurer.Prepare(problems));
+      std::printf("sweep %s: kernels compiled in %.1f s\n", Name(type), Seconds() - begin);
+      std::printf("%-8s %5s | %9s %7s %6s %-30s | %9s | %6s\n", "shape", "M", "own us", "GB/s", "TFLOP",
+                  "tactic", "lib us", "x lib");
+      for (const GemmProblem& p : problems) LATHE_RETURN_IF_ERROR(SweepOne(p, &rows));
+      std::printf("sweep %s: %.1f s\n", Name(type), Seconds() - begin);
+    }
+    json["sweep"] = std::move(rows);
+    return Status::Ok();
+  }
+
+  Status SweepOne(const GemmProblem& p, Json* rows) {
+    LATHE_ASSIGN_OR_RETURN(const GemmMeasurement measurement, measurer.Measure(p));
+    const GemmTiming* own = nullptr;
+    const GemmTiming* library = nullptr;
+    Json all = Json::object();
+    for (const GemmTiming& timing : measurement.timings) {
+      const GemmTiming*& best = timing.tactic.kind == GemmKind::kCublasLt ? library : own;
+      if (best == nullptr) best = &timing;
+      all[ToString(timing.tactic)] = std::round(timing.us * 100) / 100;
+    }
+    std::map<std::string, double> worst;
+    if (own != nullptr && p.m <= 512) LATHE_RETURN_IF_ERROR(CheckOne(p, own->tactic, 32, &worst));
+    const double own_us = own != nullptr ? own->us : 0, library_us = library != nullptr ? library->us : 0;
+    const std::string tactic = own != nullptr ? ToString(own->tactic) : "none";
+    const char* shape = "";
+    for (const Shape& s : kShapes) {
+      if (s.n == p.n && s.k == p.k) shape = s.name;
+    }
+    const double best_us = own_us > 0 && (own_us < library_us || library_us == 0) ? own_us : library_us;
+    // In percent: of the measured reading speed for the bytes that must move.
+    std::printf("%-8s %5d | %9.2f %7.0f %6.0f %-30s | %9.2f | %6.2f\n", shape, p.m, own_us,
+                p.bytes() / own_us / 1e3, p.flops() / own_us / 1e6, tactic.c_str(), library_us,
+                library_us / own_us);
+    rows->push_back({{"shape", shape},
+                     {"type", Name(p.type)},
+                     {"m", p.m},
+                     {"n", p.n},
+                     {"k", p.k},
+                     {"own_us", own_us},
+                     {"own_tactic", tactic},
+                     {"library_us", library_us},
+                     {"best_gbps", p.bytes() / best_us / 1e3},
+                     {"best_tflops", p.flops() / best_us / 1e6},
+                     {"of_read_roof", p.bytes() / best_us / 1e3 / read_gbps},
+                     {"all_us", all}});
+    return Status::Ok();
+  }
+
+  // The fastest own tactic for a problem whose epilogue the step uses.
+  Expected<GemmTactic> BestOwn(const GemmProblem& p) {
+    LATHE_RETURN_IF_ERROR(measurer.Prepare({p}));
+    LATHE_ASSIGN_OR_RETURN(const GemmMeasurement measurement, measurer.Measure(p));
+    for (const GemmTiming& timing : measurement.timings) {
+      if (timing.tactic.kind != GemmKind::kCublasLt) return timing.tactic;
+    }
+    return Error(StatusCode::kInternal, "no own kernel for m %d", p.m);
+  }
+
+  Status Step() {
+    Json rows = Json::array();
+    for (const GemmType type : {GemmType::kBf16, GemmType::kE4m3}) {
+      for (const int m : {1, 2, 4, 8, 16, 32, 64}) LATHE_RETURN_IF_ERROR(StepOf(type, m, &rows));
+    }
+    json["step"] = std::move(rows);
+    return Status::Ok();
+  }
+
+  // All products of a decode step of Llama-3.1-8B, each layer with weights of its own; the head in bf16.
+  Status StepOf(GemmType type, int m, Json* rows) {
+    struct Part {
+      GemmProblem problem;
+      GemmTactic tactic;
+    };
+    std::vector<Part> parts;
+    double bytes = 0;
+    for (const Shape& shape : kShapes) {
+      const bool head = std::strcmp(shape.name, "head") == 0;
+      const GemmProblem p{head ? GemmType::kBf16 : type, shape.step_epilogue, m, shape.n, shape.k};
+      LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, BestOwn(p));
+      parts.push_back({p, tactic});
+      bytes += p.bytes() * (head ? 1 : kLayers);
+    }
+    double us[2];
+    for (const bool overlap : {false, true}) {
+      std::vector<std::pair<GemmProblem, GemmTactic>> launches;
+      for (int layer = 0; layer < kLayers; ++layer) {
+        for (size_t i = 0; i + 1 < parts.size(); ++i) launches.push_back({parts[i].problem, parts[i].tactic});
+      }
+      launches.push_back({parts.back().problem, parts.back().tactic});
+      LATHE_ASSIGN_OR_RETURN(us[overlap ? 1 : 0], measurer.TimeSequence(launches, overlap));
+    }
+    std::printf("step %-5s M %2d: %7.3f ms, with overlap %7.3f ms (%.0f GB/s, %.0f%% of reading)", Name(type),
+                m, us[0] / 1e3, us[1] / 1e3, bytes / us[1] / 1e3, bytes / us[1] / 1e1 / read_gbps);
+    Json tactics = Json::array();
+    for (const Part& part : parts) {
+      tactics.push_back(ToString(part.tactic));
+      std::printf(" %s", ToString(part.tactic).c_str());
+    }
+    std::printf("\n");
+    rows->push_back({{"type", Name(type)},
+                     {"m", m},
+                     {"us", us[0]},
+                     {"overlap_us", us[1]},
+                     {"tactics", std::move(tactics)}});
+    return Status::Ok();
+  }
+};
+
+Status Run(int argc, char** argv) {
+  LATHE_ASSIGN_OR_RETURN(const Driver* driver, Driver::Load());
+  LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Device> device, Device::Open(*driver, 0));
+  LATHE_ASSIGN_OR_RETURN(const Nvrtc* nvrtc, Nvrtc::Load());
+  const Expected<std::unique_ptr<CublasLt>> lt = CublasLt::Open();
+  std::printf("%s, driver %s, NVRTC %s, cuBLASLt %s\n", device->info().name.c_str(),
+              VersionText(driver->version()).c_str(), VersionText(nvrtc->version()).c_str(),
+              lt.ok() ? "found" : lt.status().message().c_str());
+  GemmMeasureOptions options;
+  options.weight_pool_bytes = 18ll << 30;
+  LATHE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<GemmMeasurer> measurer,
+      GemmMeasurer::Create(*device, *nvrtc, lt.ok() ? lt->get() : nullptr, 8192, 128256, 14336, options));
+  Bench bench{*device, *nvrtc, *measurer, ChipOf(device->info()), Json::object(), 0, 0};
+  LATHE_ASSIGN_OR_RETURN(bench.read_gbps, measurer->ReadBandwidth());
+  std::printf("reading: %.0f GB/s\n", bench.read_gbps);
+  bench.json["read_gbps"] = bench.read_gbps;
+  const auto wanted = [&](const char* name) {
+    return argc == 2 ||
+           std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, name) == 0; });
+  };
+  Status status;
+  if (wanted("check")) status = bench.Check();
+  if (status.ok() && wanted("step")) status = bench.Step();
+  if (status.ok() && wanted("sweep")) status = bench.Sweep();
+  LATHE_RETURN_IF_ERROR(WriteFileAtomic(argv[1], DumpJson(bench.json, 1)));
+  LATHE_RETURN_IF_ERROR(status);
+  if (bench.failures == 0) return status;
+  return Error(StatusCode::kInternal, "%d results are wrong", bench.failures);
+}
+
+}  // namespace
+}  // namespace lathe::cuda
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: gemm_bench OUT.json [check|step|sweep ...]\n");
+    return 2;
+  }
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  const lathe::Status status = lathe::cuda::Run(argc, argv);
+  if (!status.ok()) std::fprintf(stderr, "gemm_bench: %s\n", status.message().c_str());
+  return status.ok() ? 0 : 1;
+}
