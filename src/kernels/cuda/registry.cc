@@ -1,5 +1,8 @@
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/kernel_source.h"
+#include "kernels/cuda/layer_ops.h"
+#include "kernels/cuda/sample.h"
 
 namespace lathe::cuda {
 
@@ -9,6 +12,9 @@ std::vector<KernelSource> RegisteredKernels(int sm) {
     all.insert(all.end(), some.begin(), some.end());
   };
   add(GemmKernels(sm));
+  add(AttentionKernels(sm));
+  add(LayerKernels());
+  add(SampleKernels(sm));
   return all;
 }
 

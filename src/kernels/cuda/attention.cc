@@ -1,0 +1,319 @@
+#include "kernels/cuda/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+
+namespace lathe::cuda {
+namespace {
+
+constexpr int kDecodeThreads = 128;
+constexpr int kWarpsOfDecode = kDecodeThreads / 32;
+
+int CeilDiv(int a, int b) { return (a + b - 1) / b; }
+
+// First and one past the last page that a row with keys [0, n_keys) sees.
+struct PageRange {
+  int first_key, first, end;
+};
+PageRange PagesOf(int n_keys, int window) {
+  const int first_key = window > 0 ? std::max(0, n_keys - window) : 0;
+  return {first_key, first_key / kPageSize, CeilDiv(n_keys, kPageSize)};
+}
+
+bool Wide(const AttentionShape& shape) { return shape.group() > 8; }
+
+// Blocks of the decode kernel that one multiprocessor holds: by registers, which hold a tile of keys and one
+// of values beside the output.
+int DecodeBlocksPerSm(const AttentionShape& shape) {
+  const int floats = shape.head_dim * (Wide(shape) ? 2 : 1);
+  if (floats > 128) return 2;
+  return shape.kv_fp8 || floats <= 64 ? 4 : 3;
+}
+
+int DecodeSharedBytes(const AttentionShape& shape) {
+  const int columns = Wide(shape) ? 2 : 1;
+  const int query = shape.head_dim * columns > 128 ? columns * shape.head_dim / 16 * 32 * 8 : 8;
+  return kWarpsOfDecode * shape.group() * (shape.head_dim + 2) * 4 + query + 16;
+}
+
+std::string Suffix(const AttentionShape& shape) {
+  return StrFormat("d%d_g%d%s", shape.head_dim, shape.group(), shape.kv_fp8 ? "_fp8" : "");
+}
+
+std::vector<std::string> ShapeDefines(const AttentionShape& shape) {
+  return {StrFormat("HEAD_DIM=%d", shape.head_dim), StrFormat("GROUP=%d", shape.group())};
+}
+
+}  // namespace
+
+Status CheckAttentionShape(const AttentionShape& shape) {
+  static constexpr int kDims[] = {64, 80, 96, 128, 256};
+  if (std::find(std::begin(kDims), std::end(kDims), shape.head_dim) == std::end(kDims)) {
+    return Error(StatusCode::kUnsupported,
+                 "heads of 64, 80, 96, 128 or 256 elements run on CUDA; this model's have %d",
+                 shape.head_dim);
+  }
+  const int most = shape.head_dim == 256 ? 8 : 16;
+  if (shape.n_kv_heads <= 0 || shape.n_heads % shape.n_kv_heads != 0 || shape.group() > most) {
+    return Error(StatusCode::kUnsupported,
+                 "on CUDA up to %d query heads of %d elements share a key head; this model has %d query and "
+                 "%d key heads",
+                 most, shape.head_dim, shape.n_heads, shape.n_kv_heads);
+  }
+  return Status::Ok();
+}
+
+void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& split, DecodePlan* plan) {
+  LATHE_CHECK_GT(split.columns, 0);
+  plan->pieces.clear();
+  plan->column_first.assign(static_cast<size_t>(split.columns) + 1, 0);
+  plan->n_slots = plan->n_counters = 0;
+  int64_t total = 0;
+  for (const DecodeRow& row : rows) {
+    const PageRange pages = PagesOf(row.n_keys, window);
+    total += pages.end - pages.first;
+  }
+  const auto used =
+      static_cast<int>(std::clamp<int64_t>(total / std::max(1, split.min_pages), 1, split.columns));
+  // Column c gets the pages [total * c / used, total * (c + 1) / used) of all rows, one after another.
+  int column = 0;
+  int64_t at = 0;
+  for (const DecodeRow& row : rows) {
+    const PageRange pages = PagesOf(row.n_keys, window);
+    const size_t first_piece = plan->pieces.size();
+    for (int page = pages.first; page < pages.end;) {
+      while (column + 1 < used && at >= total * (column + 1) / used)
+        plan->column_first[static_cast<size_t>(++column)] = static_cast<int>(plan->pieces.size());
+      int end = pages.end;
+      if (split.chunk_pages > 0) {
+        end = std::min(end, (page / split.chunk_pages + 1) * split.chunk_pages);
+      } else if (column + 1 < used) {
+        end = static_cast<int>(std::min<int64_t>(end, page + total * (column + 1) / used - at));
+      }
+      plan->pieces.push_back({.row = row.row,
+                              .pages_at = row.pages_at,
+                              .first_page = page,
+                              .n_pages = end - page,
+                              .first_key = pages.first_key,
+                              .n_keys = row.n_keys,
+                              .slot = -1,
+                              .first_slot = 0,
+                              .n_parts = 1,
+                              .counter = 0,
+                              .unused = {}});
+      at += end - page;
+      page = end;
+    }
+    const auto n_parts = static_cast<int>(plan->pieces.size() - first_piece);
+    if (n_parts < 2) continue;
+    for (size_t i = first_piece; i < plan->pieces.size(); ++i) {
+      DecodePiece& piece = plan->pieces[i];
+      piece.first_slot = plan->n_slots;
+      piece.slot = plan->n_slots + static_cast<int>(i - first_piece);
+      piece.n_parts = n_parts;
+      piece.counter = plan->n_counters;
+    }
+    plan->n_slots += n_parts;
+    ++plan->n_counters;
+  }
+  for (int c = column + 1; c <= split.columns; ++c)
+    plan->column_first[static_cast<size_t>(c)] = static_cast<int>(plan->pieces.size());
+}
+
+KernelSource DecodeKernel(const AttentionShape& shape) {
+  KernelSource source;
+  source.file = "attention_decode.cu";
+  source.entry = "attention_decode_" + Suffix(shape);
+  source.defines = ShapeDefines(shape);
+  source.defines.push_back(StrFormat("KV_FP8=%d", shape.kv_fp8 ? 1 : 0));
+  source.defines.push_back(StrFormat("BLOCKS_PER_SM=%d", DecodeBlocksPerSm(shape)));
+  source.threads = kDecodeThreads;
+  source.dynamic_shared = DecodeSharedBytes(shape);
+  return source;
+}
+
+int DecodeColumns(const AttentionShape& shape, int multiprocessors) {
+  return std::max(1, multiprocessors * DecodeBlocksPerSm(shape) / shape.n_kv_heads);
+}
+
+DecodeBounds BoundDecode(const AttentionShape& shape, const DecodeSplit& split, int max_rows, int max_keys) {
+  DecodeBounds bounds;
+  // Evenly: every cut between two columns ends one piece and starts another.
+  bounds.pieces = max_rows + split.columns;
+  bounds.slots = 2 * split.columns;
+  bounds.counters = std::min(max_rows, split.columns);
+  if (split.chunk_pages > 0) {
+    bounds.pieces = max_rows * CeilDiv(CeilDiv(max_keys, kPageSize), split.chunk_pages);
+    bounds.slots = bounds.pieces;
+    bounds.counters = max_rows;
+  }
+  const int64_t rows = int64_t{bounds.slots} * shape.n_heads;
+  bounds.partial_out_floats = rows * shape.head_dim;
+  bounds.partial_state_floats = rows * 2;
+  bounds.counter_words = int64_t{bounds.counters} * shape.n_kv_heads;
+  return bounds;
+}
+
+Status LaunchDecode(const Kernel& kernel, const AttentionShape& shape, const DecodeSplit& split,
+                    const DecodeParams& params, abi::Stream stream, bool overlap_previous) {
+  const LaunchShape launch = {
+      .grid = {static_cast<unsigned>(split.columns), static_cast<unsigned>(shape.n_kv_heads), 1},
+      .block = {kDecodeThreads, 1, 1},
+      .dynamic_shared = DecodeSharedBytes(shape),
+      .cluster = {},
+      .overlap_previous = overlap_previous};
+  return LaunchWith(kernel, launch, stream, params);
+}
+
+void PlanPrompt(std::span<const PromptSlice> slices, int group, int window, int tile_rows,
+                std::vector<PromptTile>* tiles) {
+  tiles->clear();
+  for (const PromptSlice& slice : slices) {
+    for (int64_t row = 0; row < int64_t{slice.n_rows} * group; row += tile_rows)
+      tiles->push_back(
+          {slice.first_row, slice.n_rows, slice.first_position, slice.pages_at, static_cast<int>(row), {}});
+  }
+  const auto keys = [&](const PromptTile& tile) {
+    const int last = std::min(tile.packed_row + tile_rows, tile.n_rows * group) - 1;
+    const int end = tile.first_position + last / group + 1;
+    const int first = tile.first_position + tile.packed_row / group;
+    return window > 0 ? end - std::max(0, first - window + 1) : end;
+  };
+  std::stable_sort(tiles->begin(), tiles->end(),
+                   [&](const PromptTile& a, const PromptTile& b) { return keys(a) > keys(b); });
+}
+
+PromptTactic PromptTacticOf(const AttentionShape& shape, int sm) {
+  PromptTactic tactic;
+  tactic.wgmma = sm == 90 && (shape.head_dim == 64 || shape.head_dim == 128);
+  if (!tactic.wgmma && shape.head_dim > 128) tactic.tile_rows = 64;
+  return tactic;
+}
+
+namespace {
+
+int PromptThreads(const PromptTactic& tactic) { return tactic.wgmma ? 384 : tactic.tile_rows * 2; }
+
+int PromptSharedBytes(const AttentionShape& shape, const PromptTactic& tactic) {
+  // q, two stages of 128 keys and of their values, barriers, and what aligning takes.
+  if (tactic.wgmma) return 5 * 128 * shape.head_dim * 2 + 128 + 1024;
+  const int stride = shape.head_dim * 2 + 16;
+  const int tiles = 2 * kPageSize * stride;
+  return shape.head_dim <= 128 ? std::max(tiles, tactic.tile_rows * stride)
+                               : tiles + tactic.tile_rows * stride;
+}
+
+}  // namespace
+
+KernelSource PromptKernel(const AttentionShape& shape, const PromptTactic& tactic) {
+  KernelSource source;
+  source.file = tactic.wgmma ? "attention_prompt_sm90.cu" : "attention_prompt.cu";
+  source.entry =
+      StrFormat("attention_prompt_%sd%d_g%d", tactic.wgmma ? "wgmma_" : "", shape.head_dim, shape.group());
+  source.defines = ShapeDefines(shape);
+  if (tactic.wgmma) source.defines.push_back("TAKE_TURNS=1");
+  source.threads = PromptThreads(tactic);
+  source.dynamic_shared = PromptSharedBytes(shape, tactic);
+  return source;
+}
+
+TensorMapSpec PromptMap(const AttentionShape& shape, abi::DevicePtr pool, int64_t n_pages) {
+  TensorMapSpec spec;
+  spec.type = abi::kTensorBf16;
+  spec.address = pool;
+  spec.columns = static_cast<uint64_t>(shape.head_dim);
+  spec.rows = static_cast<uint64_t>(n_pages) * 2 * static_cast<uint64_t>(shape.n_kv_heads) * kPageSize;
+  spec.row_bytes = spec.columns * 2;
+  spec.box_columns = 64;
+  spec.box_rows = kPageSize;
+  spec.swizzle = abi::kSwizzle128;
+  return spec;
+}
+
+Status LaunchPrompt(const Kernel& kernel, const AttentionShape& shape, const PromptTactic& tactic,
+                    const abi::TensorMap& map, const PromptParams& params, int tiles, abi::Stream stream,
+                    bool overlap_previous) {
+  LaunchShape launch;
+  launch.block.x = static_cast<unsigned>(PromptThreads(tactic));
+  launch.dynamic_shared = PromptSharedBytes(shape, tactic);
+  launch.overlap_previous = overlap_previous;
+  if (!tactic.wgmma) {
+    launch.grid = {static_cast<unsigned>(tiles), static_cast<unsigned>(shape.n_kv_heads), 1};
+    return LaunchWith(kernel, launch, stream, params);
+  }
+  launch.grid.x = static_cast<unsigned>(
+      std::min<int64_t>(int64_t{tiles} * shape.n_kv_heads, kernel.device->info().multiprocessors));
+  return LaunchWith(kernel, launch, stream, map, params);
+}
+
+KernelSource WidenKernel(const AttentionShape& shape) {
+  KernelSource source;
+  source.file = "widen_pages.cu";
+  source.entry = StrFormat("widen_pages_%lld", static_cast<long long>(shape.page_elements()));
+  source.defines = {StrFormat("PAGE_ELEMENTS=%lld", static_cast<long long>(shape.page_elements()))};
+  source.threads = 512;
+  return source;
+}
+
+float AttentionScale(int head_dim, float k_scale) {
+  return static_cast<float>(1.4426950408889634 / std::sqrt(static_cast<double>(head_dim))) * k_scale;
+}
+
+Cost DecodeCost(const AttentionShape& shape, std::span<const DecodeRow> rows, int window) {
+  Cost cost;
+  const double per_key = 2.0 * shape.n_kv_heads * shape.head_dim * (shape.kv_fp8 ? 1 : 2);
+  for (const DecodeRow& row : rows) {
+    const int keys = window > 0 ? std::min(window, row.n_keys) : row.n_keys;
+    cost.bytes += keys * per_key + 4.0 * shape.n_heads * shape.head_dim;
+    cost.flops += 4.0 * keys * shape.n_heads * shape.head_dim;
+  }
+  return cost;
+}
+
+Cost PromptCost(const AttentionShape& shape, std::span<const PromptSlice> slices, int window) {
+  Cost cost;
+  for (const PromptSlice& slice : slices) {
+    double pairs = 0;
+    for (int i = 0; i < slice.n_rows; ++i) {
+      const int keys = slice.first_position + i + 1;
+      pairs += window > 0 ? std::min(window, keys) : keys;
+    }
+    cost.flops += 4.0 * pairs * shape.n_heads * shape.head_dim;
+    cost.bytes += (slice.first_position + slice.n_rows) * 4.0 * shape.n_kv_heads * shape.head_dim +
+                  4.0 * slice.n_rows * shape.n_heads * shape.head_dim;
+  }
+  return cost;
+}
+
+std::vector<KernelSource> AttentionKernels(int sm) {
+  std::vector<KernelSource> sources;
+  const auto add = [&](KernelSource source) {
+    const auto same = [&](const KernelSource& other) { return other.entry == source.entry; };
+    if (std::none_of(sources.begin(), sources.end(), same)) sources.push_back(std::move(source));
+  };
+  struct Heads {
+    int head_dim, n_heads, n_kv_heads;
+  };
+  for (const Heads& h : {Heads{128, 32, 8},
+                         {128, 32, 32},
+                         {128, 64, 8},
+                         {128, 32, 2},
+                         {64, 32, 8},
+                         {80, 32, 32},
+                         {96, 32, 32},
+                         {256, 16, 4}}) {
+    for (const bool fp8 : {false, true}) {
+      const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8};
+      add(DecodeKernel(shape));
+      add(PromptKernel(shape, PromptTacticOf(shape, sm)));
+      if (fp8) add(WidenKernel(shape));
+    }
+  }
+  // The way without wgmma compiles where there is wgmma, too.
+  if (sm == 90) add(PromptKernel({128, 32, 8, false}, {.wgmma = false, .tile_rows = 128}));
+  return sources;
+}
+
+}  // namespace lathe::cuda
