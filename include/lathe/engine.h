@@ -86,6 +86,10 @@ class Engine {
   virtual std::string TokenBytes(TokenId id) const = 0;
   // Source of the chat template in force; "" when there is none.
   virtual const std::string& ChatTemplate() const = 0;
+  // Whether a request with this format would be taken as far as the format goes; compiles it on the calling
+  // thread and keeps it for that request. Errors: kInvalidArgument, kUnsupported, with what was found and
+  // where.
+  virtual Status CheckFormat(const OutputFormat&) const { return Status::Ok(); }
   // Ids (and, when text is not null, the text) of a rendered conversation.
   virtual Expected<std::vector<TokenId>> RenderChat(const Prompt::Chat& chat, std::string* text) const = 0;
 

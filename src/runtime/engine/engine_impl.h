@@ -9,6 +9,7 @@
 
 #include "runtime/engine/direct_run.h"
 #include "runtime/engine/engine_core.h"
+#include "runtime/engine/prepare.h"
 #include "runtime/engine/request_stream.h"
 #include "runtime/sched/scheduler.h"
 
@@ -29,6 +30,9 @@ class EngineCore final : public Engine {
   EngineStats Stats() const override;
   Expected<std::vector<TokenId>> Tokenize(const std::string& text, bool add_special,
                                           bool parse_special) const override;
+  Status CheckFormat(const OutputFormat& format) const override {
+    return CompileOutputFormat(*text_, format).status();
+  }
   std::string TokenBytes(TokenId id) const override { return text_->TokenBytes(id); }
   const std::string& ChatTemplate() const override { return text_->ChatTemplateSource(); }
   std::string Detokenize(const std::vector<TokenId>& ids, bool skip_special) const override;

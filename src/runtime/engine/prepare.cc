@@ -90,6 +90,13 @@ uint64_t DrawSeed() {
 
 }  // namespace
 
+Expected<ConstraintFactory> CompileOutputFormat(const TextModel& text, const OutputFormat& format) {
+  auto compiled = text.CompileFormat(format);
+  if (compiled.status().code() == StatusCode::kResourceExhausted)
+    return Status(StatusCode::kInvalidArgument, compiled.status().message());
+  return compiled;
+}
+
 Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& info, const TextModel& text,
                                       const Scheduler& scheduler, double now) {
   LATHE_RETURN_IF_ERROR(CheckFields(request, info.vocab));
@@ -98,11 +105,7 @@ Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& i
   LATHE_RETURN_IF_ERROR(scheduler.CheckFits(out.prompt.size(), request.sampling.max_tokens));
   ConstraintFactory constraint;
   if (request.format) {
-    auto compiled = text.CompileFormat(*request.format);
-    // Beyond the limits of a format: no use in trying again later, as for a full queue.
-    if (compiled.status().code() == StatusCode::kResourceExhausted)
-      return Status(StatusCode::kInvalidArgument, compiled.status().message());
-    LATHE_ASSIGN_OR_RETURN(constraint, std::move(compiled));
+    LATHE_ASSIGN_OR_RETURN(constraint, CompileOutputFormat(text, *request.format));
   }
   out.policy =
       std::make_shared<SamplingPolicy>(request.sampling, info.eos_ids, BadSequences(request.sampling, text),

@@ -7,6 +7,9 @@
 
 namespace lathe {
 
+// TextModel::CompileFormat, but a format beyond the limits is kInvalidArgument: no use in trying again later.
+Expected<ConstraintFactory> CompileOutputFormat(const TextModel& text, const OutputFormat& format);
+
 // Checks every field, makes ids of the prompt, fixes the seed. `now` is the clock that deadlines are on; the
 // id is left 0. Reads only what never changes of `scheduler`. Errors: kInvalidArgument (also where
 // it can never fit), kUnsupported (a conversation without a template), each with what was found.

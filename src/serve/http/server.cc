@@ -86,7 +86,7 @@ class Server final : public HttpServer {
         closed.set_value();
       });
       closed.get_future().wait();
-      shared_->workers.reset();  // handlers run to their end while answers can still be sent
+      shared_->workers->Stop();  // handlers run to their end while answers can still be sent
       for (const auto& loop : loops_) loop->Stop();
     }
     acceptor_.reset();

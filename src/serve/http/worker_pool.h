@@ -15,9 +15,10 @@ namespace lathe::serve {
 class WorkerPool {
  public:
   explicit WorkerPool(int threads);
-  // Runs what is queued, then joins.
-  ~WorkerPool();
-  // Any thread. Dropped once the pool is being destroyed.
+  ~WorkerPool() { Stop(); }
+  // Runs what is queued, then joins. Others may still call Run.
+  void Stop();
+  // Any thread. Dropped once the pool is being stopped.
   void Run(bool quick, std::function<void()> task);
 
  private:

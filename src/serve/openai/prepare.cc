@@ -135,7 +135,7 @@ Fault PrepareChat(const Body& body, const Model& model, const HttpRequest& http,
   } else if (body.Int("top_logprobs", 0) > 0) {
     return BadParam("top_logprobs", "invalid_value", "'top_logprobs' needs 'logprobs' to be true");
   }
-  if (Fault fault = ReadFormat(body, job)) return fault;
+  if (Fault fault = ReadFormat(body, model, job)) return fault;
   if (Fault fault = ReadTools(body, model, job)) return fault;
   ChatPrompt prompt;
   if (Fault fault = RenderChatPrompt(body, model, &prompt)) return fault;
@@ -162,7 +162,7 @@ Fault PrepareCompletion(const Body& body, const Model& model, const HttpRequest&
     sampling.max_tokens = 1;
   }
   if (job->echo) job->request.prompt_logprobs = sampling.logprobs;
-  if (Fault fault = ReadFormat(body, job)) return fault;
+  if (Fault fault = ReadFormat(body, model, job)) return fault;
   if (Fault fault = ReadPrompts(body, "prompt", job->echo, model, job)) return fault;
   if (Fault fault = FitContext("prompt", model, job)) return fault;
   for (JobPrompt& prompt : job->prompts) {

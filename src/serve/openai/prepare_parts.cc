@@ -133,6 +133,14 @@ std::string ChoiceWord(const Body& body, bool has_tools) {
   return choice->is_string() ? choice->get<std::string>() : "named";
 }
 
+// Compiles it, on this worker's thread; the engine keeps it for the request.
+Fault CheckFormat(const OutputFormat& format, const std::string& param, const Model& model) {
+  const Status status = model.engine->CheckFormat(format);
+  if (status.ok()) return std::nullopt;
+  const bool unsupported = status.code() == StatusCode::kUnsupported;
+  return BadParam(param, unsupported ? "unsupported_value" : "invalid_value", status.message());
+}
+
 Fault ForceCall(const Body& body, const std::string& named, const Model& model, Job* job) {
   if (job->request.format) {
     return BadParam("tool_choice", "invalid_value",
@@ -142,7 +150,7 @@ Fault ForceCall(const Body& body, const std::string& named, const Model& model, 
                              model.marker_is_token);
   if (!grammar.ok()) return BadParam("tools", "invalid_value", grammar.status().message());
   job->request.format = *std::move(grammar);
-  return std::nullopt;
+  return job->request.format ? CheckFormat(*job->request.format, "tools", model) : std::nullopt;
 }
 
 }  // namespace
@@ -160,7 +168,7 @@ Fault ReadCommon(const Body& body, const Model& model, const HttpRequest& http, 
   return ReadStream(body, job);
 }
 
-Fault ReadFormat(const Body& body, Job* job) {
+Fault ReadFormat(const Body& body, const Model& model, Job* job) {
   using Kind = OutputFormat::Kind;
   std::vector<std::pair<std::string, OutputFormat>> found;
   if (Fault fault = ReadResponseFormat(body, &found)) return fault;
@@ -189,7 +197,7 @@ Fault ReadFormat(const Body& body, Job* job) {
                         "' both say what the text must be: leave one out");
   }
   job->request.format = std::move(found[0].second);
-  return std::nullopt;
+  return CheckFormat(*job->request.format, found[0].first, model);
 }
 
 Fault ReadTools(const Body& body, const Model& model, Job* job) {

@@ -13,7 +13,7 @@ namespace lathe::serve {
 Fault ReadCommon(const Body& body, const Model& model, const HttpRequest& http, Job* job);
 
 // response_format, structured_outputs and the guided_ fields: at most one of them.
-Fault ReadFormat(const Body& body, Job* job);
+Fault ReadFormat(const Body& body, const Model& model, Job* job);
 
 // tools and tool_choice of a chat: the parser's options, and the grammar of a forced call.
 Fault ReadTools(const Body& body, const Model& model, Job* job);

@@ -1,4 +1,5 @@
-// What compiling a grammar may cost. Every stage charges it and stops at the first refusal.
+// What compiling a grammar may cost. Every stage charges it and stops at the first refusal. Time is that of
+// the thread, so that a busy machine refuses nothing that an idle one takes.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +13,7 @@ namespace lathe::grammar {
 class Budget {
  public:
   explicit Budget(const GrammarLimits& limits)
-      : limits_(limits), end_(NowSeconds() + limits.seconds), bytes_left_(limits.bytes) {}
+      : limits_(limits), end_(ThreadSeconds() + limits.seconds), bytes_left_(limits.bytes) {}
 
   const GrammarLimits& limits() const { return limits_; }
 
@@ -25,14 +26,14 @@ class Budget {
                    limits_.bytes);
     }
     bytes_left_ -= bytes;
-    if (++calls_ % 256 == 0 && NowSeconds() > end_) {
+    if (++calls_ % 256 == 0 && ThreadSeconds() > end_) {
       return Error(StatusCode::kResourceExhausted,
                    "the grammar takes longer than the %.0f ms allowed to compile one; make it smaller",
                    limits_.seconds * 1e3);
     }
     return Status::Ok();
   }
-  double seconds_left() const { return end_ - NowSeconds(); }
+  double seconds_left() const { return end_ - ThreadSeconds(); }
 
  private:
   GrammarLimits limits_;
