@@ -216,16 +216,6 @@ struct Bench {
     return Status::Ok();
   }
 
-  // The fastest own tactic for a problem whose epilogue the step uses.
-  Expected<GemmTactic> BestOwn(const GemmProblem& p) {
-    LATHE_RETURN_IF_ERROR(measurer.Prepare({p}));
-    LATHE_ASSIGN_OR_RETURN(const GemmMeasurement measurement, measurer.Measure(p));
-    for (const GemmTiming& timing : measurement.timings) {
-      if (timing.tactic.kind != GemmKind::kCublasLt) return timing.tactic;
-    }
-    return Error(StatusCode::kInternal, "no own kernel for m %d", p.m);
-  }
-
   Status Step() {
     Json rows = Json::array();
     for (const GemmType type : {GemmType::kBf16, GemmType::kE4m3}) {
@@ -242,14 +232,19 @@ struct Bench {
       GemmTactic tactic;
     };
     std::vector<Part> parts;
+    std::vector<GemmProblem> layer, head;
     double bytes = 0;
     for (const Shape& shape : kShapes) {
-      const bool head = std::strcmp(shape.name, "head") == 0;
-      const GemmProblem p{head ? GemmType::kBf16 : type, shape.step_epilogue, m, shape.n, shape.k};
-      LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, BestOwn(p));
-      parts.push_back({p, tactic});
-      bytes += p.bytes() * (head ? 1 : kLayers);
+      const bool is_head = std::strcmp(shape.name, "head") == 0;
+      const GemmProblem p{is_head ? GemmType::kBf16 : type, shape.step_epilogue, m, shape.n, shape.k};
+      (is_head ? head : layer).push_back(p);
+      bytes += p.bytes() * (is_head ? 1 : kLayers);
     }
+    double layer_us = 0, head_us = 0;
+    LATHE_ASSIGN_OR_RETURN(const auto layer_tactics, measurer.TuneSequence(layer, kLayers / 2, 8, &layer_us));
+    LATHE_ASSIGN_OR_RETURN(const auto head_tactics, measurer.TuneSequence(head, 4, 3, &head_us));
+    for (size_t i = 0; i < layer.size(); ++i) parts.push_back({layer[i], layer_tactics[i]});
+    parts.push_back({head[0], head_tactics[0]});
     double us[2];
     for (const bool overlap : {false, true}) {
       std::vector<std::pair<GemmProblem, GemmTactic>> launches;

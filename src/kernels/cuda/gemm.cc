@@ -9,6 +9,7 @@ namespace lathe::cuda {
 namespace {
 
 constexpr int kStreamWarps = 8;
+constexpr int kStreamCopiers = 4;
 constexpr int kMmaThreads = 256;
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
@@ -17,7 +18,10 @@ int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 int StreamSumsBytes(const GemmTactic& t) {
   return kStreamWarps * CeilDiv(t.tokens, 8) * 8 * (t.rows + 4) * 4;
 }
-int StreamStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * (t.chunk + 64) + 16; }
+int StreamStageBytes(const GemmTactic& t) {
+  return (t.rows + (t.x_kb > 0 ? 0 : t.tokens)) * (t.chunk + 64) + 16;
+}
+int StreamTokensBytes(const GemmTactic& t) { return t.x_kb > 0 ? t.tokens * (t.x_kb * 1024 + 64) : 0; }
 int WgmmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128 + 16; }
 int MmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128; }
 
@@ -28,15 +32,23 @@ int SharedBudget(const GemmChip& chip, int blocks) { return (chip.shared_per_blo
 void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
   int tokens = 1;
   while (tokens < p.m) tokens *= 2;
+  const int x_kb = CeilDiv(p.k * p.element_bytes(), 1024);
   for (const int rows : {16, 32}) {
     if (rows == 32 && p.columns() < 32 * chip.multiprocessors && p.m < 8) continue;
-    for (const int chunk : {1024, 2048}) {
-      // blocks 1 with half of the memory leaves room for the next kernel's block to start early.
-      for (const auto& [blocks, shares] : {std::pair(1, 2), std::pair(2, 2), std::pair(1, 1)}) {
-        GemmTactic t{
-            .kind = GemmKind::kStream, .rows = rows, .tokens = tokens, .chunk = chunk, .blocks = blocks};
-        t.stages = std::min(12, (SharedBudget(chip, shares) - StreamSumsBytes(t)) / StreamStageBytes(t));
-        if (t.stages >= 3) out->push_back(t);
+    for (const int resident : {x_kb, 0}) {
+      for (const int chunk : {1024, 2048}) {
+        // blocks 1 with half of the memory leaves room for the next kernel's block to start early.
+        for (const auto& [blocks, shares] : {std::pair(1, 2), std::pair(2, 2), std::pair(1, 1)}) {
+          GemmTactic t{.kind = GemmKind::kStream,
+                       .rows = rows,
+                       .tokens = tokens,
+                       .chunk = chunk,
+                       .x_kb = resident,
+                       .blocks = blocks};
+          const int room = SharedBudget(chip, shares) - StreamSumsBytes(t) - StreamTokensBytes(t);
+          t.stages = std::min(12, room / StreamStageBytes(t));
+          if (t.stages >= 3) out->push_back(t);
+        }
       }
     }
   }
@@ -51,7 +63,7 @@ void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic
     for (const int rows : {64, 128}) {
       if (rows == 64 && (p.epilogue == GemmEpilogue::kSiluBf16 || tokens > 64)) continue;
       for (const int split : {1, 2, 4, 8}) {
-        if (k_tiles < 4 * split || (p.m > 256 && split > 1)) continue;
+        if (split > 1 && (k_tiles < 4 * split || p.m > 256)) continue;
         for (const int blocks : {1, 2}) {
           if (blocks == 2 && tokens > 64) continue;
           GemmTactic t{
@@ -114,7 +126,8 @@ double GemmProblem::bytes() const {
 std::string ToString(const GemmTactic& t) {
   switch (t.kind) {
     case GemmKind::kStream:
-      return StrFormat("stream_r%d_t%d_s%d_c%d_b%d", t.rows, t.tokens, t.stages, t.chunk, t.blocks);
+      return StrFormat("stream_r%d_t%d_s%d_c%d_x%d_b%d", t.rows, t.tokens, t.stages, t.chunk, t.x_kb,
+                       t.blocks);
     case GemmKind::kWgmma:
       return StrFormat("wgmma_r%d_t%d_s%d_k%d_b%d", t.rows, t.tokens, t.stages, t.split, t.blocks);
     case GemmKind::kMma: return StrFormat("mma_r%d_t%d_s%d_b%d", t.rows, t.tokens, t.stages, t.blocks);
@@ -127,8 +140,8 @@ Expected<GemmTactic> ParseGemmTactic(const std::string& text) {
   GemmTactic t;
   GemmTactic stream{.kind = GemmKind::kStream}, wgmma{.kind = GemmKind::kWgmma}, mma{.kind = GemmKind::kMma};
   GemmTactic library{.kind = GemmKind::kCublasLt};
-  if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_b%d", &stream.rows, &stream.tokens, &stream.stages,
-                  &stream.chunk, &stream.blocks) == 5) {
+  if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_x%d_b%d", &stream.rows, &stream.tokens,
+                  &stream.stages, &stream.chunk, &stream.x_kb, &stream.blocks) == 6) {
     t = stream;
   } else if (std::sscanf(text.c_str(), "wgmma_r%d_t%d_s%d_k%d_b%d", &wgmma.rows, &wgmma.tokens, &wgmma.stages,
                          &wgmma.split, &wgmma.blocks) == 5) {
@@ -189,13 +202,14 @@ GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
 }
 
 int GemmThreads(const GemmTactic& tactic) {
-  if (tactic.kind == GemmKind::kStream) return 32 * (kStreamWarps + 1);
+  if (tactic.kind == GemmKind::kStream) return 32 * (kStreamWarps + kStreamCopiers);
   if (tactic.kind == GemmKind::kWgmma) return 2 * tactic.rows + 128;
   return kMmaThreads;
 }
 
 int GemmSharedBytes(const GemmTactic& t, GemmType) {
-  if (t.kind == GemmKind::kStream) return t.stages * StreamStageBytes(t) + StreamSumsBytes(t);
+  if (t.kind == GemmKind::kStream)
+    return t.stages * StreamStageBytes(t) + StreamTokensBytes(t) + StreamSumsBytes(t);
   // The copy engine's swizzle wants tiles aligned to 1024 bytes.
   if (t.kind == GemmKind::kWgmma) return t.stages * WgmmaStageBytes(t) + 1024;
   return std::max(t.stages * MmaStageBytes(t), t.tokens * (t.rows + 4) * 4);
@@ -214,6 +228,8 @@ KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogu
                     StrFormat("STAGES=%d", t.stages),
                     StrFormat("CHUNK=%d", t.chunk),
                     StrFormat("WARPS=%d", kStreamWarps),
+                    StrFormat("COPIERS=%d", kStreamCopiers),
+                    StrFormat("X_KB=%d", t.x_kb),
                     StrFormat("SPLIT=%d", t.split),
                     StrFormat("BLOCKS=%d", t.blocks)};
   source.threads = GemmThreads(t);

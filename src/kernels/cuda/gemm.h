@@ -47,15 +47,16 @@ struct GemmTactic {
   int rows = 0;    // of W a block and step
   int tokens = 0;  // tile of tokens; kStream: at most so many
   int stages = 0;
-  int chunk = 0;      // kStream: bytes of a row a stage
-  int split = 0;      // kWgmma, kMma: blocks that share K
-  int blocks = 0;     // an SM
+  int chunk = 0;   // kStream: bytes of a row a stage
+  int x_kb = 0;    // kStream: room for a token that stays in shared memory; 0: tokens come with every stage
+  int split = 0;   // kWgmma, kMma: blocks that share K
+  int blocks = 0;  // an SM
   int algorithm = 0;  // kCublasLt: index among the library's proposals
 
   friend bool operator==(const GemmTactic&, const GemmTactic&) = default;
 };
 
-// "stream_r16_t1_s5_c1024_b1", "wgmma_r128_t64_s4_k2_b2", "cublaslt_0"; and back, kCorrupt if it is none.
+// "stream_r16_t1_s5_c1024_x8_b1", "wgmma_r128_t64_s4_k2_b2", "cublaslt_0"; and back, kCorrupt if it is none.
 std::string ToString(const GemmTactic& tactic);
 Expected<GemmTactic> ParseGemmTactic(const std::string& text);
 

@@ -254,6 +254,44 @@ Expected<double> GemmMeasurer::TimeSequence(const std::vector<std::pair<GemmProb
   return us * static_cast<double>(gemms.size());
 }
 
+Expected<std::vector<GemmTactic>> GemmMeasurer::TuneSequence(const std::vector<GemmProblem>& products,
+                                                             int repeats, int top, double* us) {
+  LATHE_RETURN_IF_ERROR(Prepare(products));
+  std::vector<std::vector<GemmTactic>> candidates;
+  std::vector<GemmTactic> chosen;
+  for (const GemmProblem& problem : products) {
+    LATHE_ASSIGN_OR_RETURN(const GemmMeasurement measurement, Measure(problem));
+    std::vector<GemmTactic> own;
+    for (const GemmTiming& timing : measurement.timings) {
+      const bool wanted = timing.tactic.kind != GemmKind::kCublasLt && static_cast<int>(own.size()) < top;
+      if (wanted) own.push_back(timing.tactic);
+    }
+    if (own.empty())
+      return Error(StatusCode::kInternal, "no own kernel takes m %d, n %d", problem.m, problem.n);
+    chosen.push_back(own.front());
+    candidates.push_back(std::move(own));
+  }
+  const auto time = [&](const std::vector<GemmTactic>& tactics) -> Expected<double> {
+    std::vector<std::pair<GemmProblem, GemmTactic>> sequence;
+    for (int r = 0; r < repeats; ++r) {
+      for (size_t i = 0; i < products.size(); ++i) sequence.push_back({products[i], tactics[i]});
+    }
+    return TimeSequence(sequence, options_.overlap);
+  };
+  LATHE_ASSIGN_OR_RETURN(double best, time(chosen));
+  for (size_t i = 0; i < products.size(); ++i) {
+    for (const GemmTactic& candidate : candidates[i]) {
+      std::vector<GemmTactic> tactics = chosen;
+      tactics[i] = candidate;
+      LATHE_ASSIGN_OR_RETURN(const double now, time(tactics));
+      // Less than half a percent is noise.
+      if (now < best * 0.995) best = now, chosen = tactics;
+    }
+  }
+  *us = best / repeats;
+  return chosen;
+}
+
 Expected<double> GemmMeasurer::ReadBandwidth() {
   const KernelSource source{.file = "read_roof.cu", .entry = "read_roof", .threads = 512};
   LATHE_RETURN_IF_ERROR(PrepareKernels({source}));

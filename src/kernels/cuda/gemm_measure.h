@@ -53,6 +53,11 @@ class GemmMeasurer {
   // Microseconds of own products one after another, each with weights of its own out of the pool.
   Expected<double> TimeSequence(const std::vector<std::pair<GemmProblem, GemmTactic>>& products,
                                 bool overlap);
+  // The fastest tactics for products that follow one another, which need not be the fastest of each alone: a
+  // block that leaves room lets the next kernel's loads start early. Tries the `top` fastest of each in turn,
+  // over `repeats` of the sequence, and keeps what makes the whole faster. *us: microseconds of one repeat.
+  Expected<std::vector<GemmTactic>> TuneSequence(const std::vector<GemmProblem>& products, int repeats,
+                                                 int top, double* us);
   // GB/s of a kernel that only reads the pool: the roof.
   Expected<double> ReadBandwidth();
 

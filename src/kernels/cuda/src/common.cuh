@@ -168,9 +168,15 @@ LATHE_DEVICE uint4 LoadShared16(uint32_t address) {
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
   return v;
 }
-LATHE_DEVICE float LoadSharedFloat(uint32_t address) {
-  float v;
-  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(v) : "r"(address));
+LATHE_DEVICE void StoreShared16(uint32_t address, uint4 v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+               : "memory");
+}
+LATHE_DEVICE float4 LoadSharedFloats(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address));
   return v;
 }
 // 16 bytes global to shared without registers; zeros when !valid (the address must still be readable).
@@ -245,12 +251,14 @@ LATHE_DEVICE void TensorLoad(uint32_t to, const void* map, int column, int row, 
       "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(hint)
       : "memory");
 }
-// Of the block `rank` of this cluster, at the address that the float has in this block.
-LATHE_DEVICE float LoadClusterFloat(uint32_t address, int rank) {
-  float v;
-  asm volatile("{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %1, %2;\nld.shared::cluster.f32 %0, [there];\n}"
-               : "=f"(v)
-               : "r"(address), "r"(rank));
+// Of the block `rank` of this cluster, at the address that the floats have in this block.
+LATHE_DEVICE float4 LoadClusterFloats(uint32_t address, int rank) {
+  float4 v;
+  asm volatile(
+      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %4, %5;\n"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [there];\n}"
+      : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+      : "r"(address), "r"(rank));
   return v;
 }
 // All threads of the cluster; what was written before is seen after.

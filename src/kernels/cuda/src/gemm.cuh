@@ -21,43 +21,81 @@ LATHE_DEVICE void Multiply(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2,
   if (TYPE == LATHE_GEMM_E4M3) MmaE4m3(d, a, b0, b1);
 }
 
-// Scales and bias of one sum: token t, row n of W.
-LATHE_DEVICE float Finish(const GemmArgs& args, float sum, int t, int n) {
+// What an output needs beside its sum over K.
+struct Beside {
+  float scale, bias, residual;
+};
+
+// For token t, row n of W, column of y.
+LATHE_DEVICE Beside LoadBeside(const GemmArgs& args, int t, int n, int column) {
+  Beside beside = {1.0f, 0.0f, 0.0f};
   if (TYPE == LATHE_GEMM_E4M3) {
-    sum *= At<const float>(args.w_scale)[n * args.w_scale_step] * At<const float>(args.x_scale)[t];
+    beside.scale = At<const float>(args.w_scale)[n * args.w_scale_step] * At<const float>(args.x_scale)[t];
   }
-  if (args.bias != 0) sum += At<const float>(args.bias)[n];
-  return sum;
+  if (args.bias != 0) beside.bias = At<const float>(args.bias)[n];
+  if (EPILOGUE == LATHE_GEMM_ADD_F32) {
+    beside.residual = At<const float>(args.residual)[static_cast<long long>(t) * args.y_stride + column];
+  }
+  return beside;
 }
 
-LATHE_DEVICE void Store(const GemmArgs& args, float value, int t, int column) {
+LATHE_DEVICE float Finish(const Beside& beside, float sum) { return sum * beside.scale + beside.bias; }
+
+LATHE_DEVICE void StoreResult(const GemmArgs& args, const Beside& beside, float value, int t, int column) {
   const long long at = static_cast<long long>(t) * args.y_stride + column;
   if (EPILOGUE == LATHE_GEMM_F32) {
     At<float>(args.y)[at] = value;
   } else if (EPILOGUE == LATHE_GEMM_ADD_F32) {
-    At<float>(args.y)[at] = At<const float>(args.residual)[at] + value;
+    At<float>(args.y)[at] = beside.residual + value;
   } else {
     At<uint16_t>(args.y)[at] = ToBf16(value);
   }
 }
 
-// Stores a tile of kRows rows of W by kTokens tokens that begins at (row, token); sum(t, r) is its sum over K. Of the
-// tokens, first, first + step, …; by n_threads threads, from threadIdx.x.
-template <int kRows, int kTokens, typename Sum>
+// Four columns of one token at once.
+LATHE_DEVICE void StoreFour(const GemmArgs& args, const float (&v)[4], int t, int column) {
+  const long long at = static_cast<long long>(t) * args.y_stride + column;
+  if (EPILOGUE == LATHE_GEMM_F32) {
+    *reinterpret_cast<float4*>(At<float>(args.y) + at) = float4{v[0], v[1], v[2], v[3]};
+  } else if (EPILOGUE == LATHE_GEMM_ADD_F32) {
+    const float4 r = *reinterpret_cast<const float4*>(At<const float>(args.residual) + at);
+    *reinterpret_cast<float4*>(At<float>(args.y) + at) = float4{v[0] + r.x, v[1] + r.y, v[2] + r.z, v[3] + r.w};
+  } else {
+    *reinterpret_cast<uint2*>(At<uint16_t>(args.y) + at) = uint2{PackBf16(v[0], v[1]), PackBf16(v[2], v[3])};
+  }
+}
+
+// Scales and bias of four rows of W from n on.
+LATHE_DEVICE void FinishFour(const GemmArgs& args, float4 sums, int t, int n, float (&out)[4]) {
+  const float in[4] = {sums.x, sums.y, sums.z, sums.w};
+  const float x_scale = TYPE == LATHE_GEMM_E4M3 ? At<const float>(args.x_scale)[t] : 1.0f;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float scale =
+        TYPE == LATHE_GEMM_E4M3 ? x_scale * At<const float>(args.w_scale)[(n + i) * args.w_scale_step] : 1.0f;
+    out[i] = in[i] * scale + (args.bias != 0 ? At<const float>(args.bias)[n + i] : 0.0f);
+  }
+}
+
+// Stores a tile of kRows rows of W by kTokens tokens that begins at (row, token); sums(t, r) are the sums over K of
+// rows r to r + 3. Of the tokens, first, first + step, …; by n_threads threads, from threadIdx.x.
+template <int kRows, int kTokens, typename Sums>
 LATHE_DEVICE void StoreTile(const GemmArgs& args, int row, int token, int first, int step, int n_threads,
-                            const Sum& sum) {
-  constexpr int kColumns = kSilu ? kRows / 2 : kRows;
+                            const Sums& sums) {
+  constexpr int kFours = (kSilu ? kRows / 2 : kRows) / 4;
   const int mine = (min(kTokens, args.m - token) - first + step - 1) / step;
-  for (int i = threadIdx.x; i < mine * kColumns; i += n_threads) {
-    const int t = first + i / kColumns * step, column = i % kColumns;
+  for (int i = threadIdx.x; i < mine * kFours; i += n_threads) {
+    const int t = first + i / kFours * step, column = i % kFours * 4;
     const int r = kSilu ? column / 64 * 128 + column % 64 : column;
     if (row + r >= args.n) continue;
-    const float value = Finish(args, sum(t, r), token + t, row + r);
+    float value[4];
+    FinishFour(args, sums(t, r), token + t, row + r, value);
     if (kSilu) {
-      const float up = Finish(args, sum(t, r + 64), token + t, row + r + 64);
-      Store(args, Silu(value) * up, token + t, row / 2 + column);
-    } else {
-      Store(args, value, token + t, row + column);
+      float up[4];
+      FinishFour(args, sums(t, r + 64), token + t, row + r + 64, up);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) value[e] = Silu(value[e]) * up[e];
     }
+    StoreFour(args, value, token + t, (kSilu ? row / 2 : row) + column);
   }
 }

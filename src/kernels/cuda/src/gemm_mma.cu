@@ -103,5 +103,5 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __g
   }
   __syncthreads();
   StoreTile<ROWS, TOKENS>(args, row, token, 0, 1, LATHE_THREADS,
-                          [&](int at, int in_row) { return shared[at * kSumPitch + in_row]; });
+                          [&](int at, int in_row) { return LoadSharedFloats(stages + (at * kSumPitch + in_row) * 4); });
 }

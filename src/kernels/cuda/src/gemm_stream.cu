@@ -1,9 +1,13 @@
 // Products of few tokens (M <= 16): W streams past a resident team once, so memory bandwidth is the only limit.
 //
-// A block takes groups of ROWS rows of W, as many as there are, and all of K. One warp copies: for each stage, CHUNK
-// bytes of every row of the group and of every token, as one bulk copy each (cp.async before sm_90), through a ring of
-// STAGES stages that runs on across groups. WARPS warps multiply: they share each stage along K, and add up their sums
-// in a fixed order at the end of a group, so the result depends on CHUNK and WARPS, not on M or on the grid.
+// A block takes groups of ROWS rows of W, as many as there are, and all of K. COPIERS warps copy: for each stage, CHUNK
+// bytes of every row of the group as one bulk copy each (cp.async before sm_90), through a ring of STAGES stages that
+// runs on across groups. A warp issues a bulk copy in about 75 ns, so one warp of 1 KB copies alone is not enough for
+// an H200's memory. WARPS warps multiply: they share each stage along K, and add up their sums in a fixed order at the
+// end of a group, so the result depends on CHUNK and WARPS, not on M or on the grid.
+//
+// The tokens either stay in shared memory whole (X_KB kilobytes each) or, where they are too large (X_KB 0), come along
+// with every stage.
 //
 // Fragments come without ldmatrix: W is operand A of mma (16 rows), tokens are operand B (8 columns). As a sum over K
 // has no order, each thread of a quad takes 16 contiguous bytes of its row of W and the same 16 of its token, which
@@ -12,21 +16,27 @@
 // With programmatic dependent launch the first stages of W are under way before the previous kernel has ended: only x,
 // residual and y wait for it.
 //
-// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS.
+// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS, COPIERS, X_KB.
 #include "gemm.cuh"
 
+constexpr bool kResident = X_KB > 0;
 constexpr int kPitch = CHUNK + 64;
+constexpr int kTokenPitch = kResident ? X_KB * 1024 + 64 : kPitch;
 constexpr int kRowTiles = ROWS / 16;
 constexpr int kTokenTiles = (TOKENS + 7) / 8;
-constexpr int kStageRows = ROWS + TOKENS;
+constexpr int kStageRows = ROWS + (kResident ? 0 : TOKENS);
 constexpr int kStageBytes = kStageRows * kPitch;
+constexpr int kTokenBytes = kResident ? TOKENS * kTokenPitch : 0;
 constexpr int kSumPitch = ROWS + 4;
 constexpr int kSumsPerWarp = kTokenTiles * 8 * kSumPitch;
-static_assert(LATHE_THREADS == 32 * (WARPS + 1));
+constexpr int kColumns = kSilu ? ROWS / 2 : ROWS;
+// Outputs of a group that one multiplying thread stores.
+constexpr int kOutputs = (TOKENS * kColumns + WARPS * 32 - 1) / (WARPS * 32);
+static_assert(LATHE_THREADS == 32 * (WARPS + COPIERS));
 static_assert(CHUNK % 64 == 0 && ROWS % 16 == 0 && TOKENS <= 16);
 
 struct Shared {
-  uint32_t stages, full, empty;
+  uint32_t stages, tokens, full, empty;
   float* sums;
 };
 
@@ -37,18 +47,18 @@ LATHE_DEVICE int RowOfTile(int group, int r) {
   return (column / 64) * 128 + (column % 64) + ((r & 8) != 0 ? 64 : 0);
 }
 
-// One lane's share of a copy of `bytes` bytes for every row of a stage in [first, last).
+// One lane's share of a copy of `bytes` bytes for every row of a stage in [first, last); copying warps take turns.
 template <typename Source>
 LATHE_DEVICE void CopyRows(uint32_t stage, uint32_t barrier, int first, int last, int bytes, const Source& source,
                            uint64_t hint) {
 #if __CUDA_ARCH__ >= 900
-  for (int r = first + Lane(); r < last; r += 32) {
+  for (int r = first + Warp() - WARPS + Lane() * COPIERS; r < last; r += 32 * COPIERS) {
     const char* from = source(r);
     if (from != nullptr) BulkLoad(stage + r * kPitch, from, bytes, barrier, hint);
   }
 #else
   const int pieces = bytes / 16;
-  for (int i = Lane(); i < (last - first) * pieces; i += 32) {
+  for (int i = threadIdx.x - WARPS * 32; i < (last - first) * pieces; i += 32 * COPIERS) {
     const int r = first + i / pieces;
     const char* from = source(r);
     if (from != nullptr) CopyAsync16(stage + r * kPitch + (i % pieces) * 16, from + (i % pieces) * 16);
@@ -56,11 +66,11 @@ LATHE_DEVICE void CopyRows(uint32_t stage, uint32_t barrier, int first, int last
 #endif
 }
 
-// What the copying warp does.
+// What a copying warp does.
 struct Producer {
   const GemmArgs& args;
   const Shared& shared;
-  int k_bytes, n_chunks, n_groups, n_rows;
+  int k_bytes, n_chunks, n_groups;
 
   LATHE_DEVICE int Bytes(int chunk) const { return min(CHUNK, k_bytes - chunk * CHUNK); }
   LATHE_DEVICE int Rows(int group) const {
@@ -92,7 +102,9 @@ struct Producer {
   }
   LATHE_DEVICE void Expect(int slot, int group, int chunk) const {
 #if __CUDA_ARCH__ >= 900
-    if (Lane() == 0) BarrierExpect(shared.full + slot * 8, (Rows(group) + args.m) * Bytes(chunk));
+    // Copies of other warps may complete before this: the barrier's count of bytes may be below zero for a while.
+    const int rows = Rows(group) + (kResident ? 0 : args.m);
+    if (Warp() == WARPS && Lane() == 0) BarrierExpect(shared.full + slot * 8, rows * Bytes(chunk));
     __syncwarp();
 #endif
   }
@@ -115,7 +127,7 @@ struct Producer {
     }
     DependencyWait();
     for (int i = 0; i < ahead; ++i) {
-      CopyX(i, i % n_chunks);
+      if (!kResident) CopyX(i, i % n_chunks);
       Complete(i);
     }
     int slot = 0;
@@ -124,7 +136,7 @@ struct Producer {
       BarrierWait(shared.empty + slot * 8, phase);
       Expect(slot, group, chunk);
       CopyW(slot, group, chunk);
-      CopyX(slot, chunk);
+      if (!kResident) CopyX(slot, chunk);
       Complete(slot);
       if (++chunk == n_chunks) chunk = 0, group += gridDim.x;
       if (++slot == STAGES) slot = 0, phase ^= 1;
@@ -132,29 +144,76 @@ struct Producer {
   }
 };
 
-// One stage's products of one warp.
-LATHE_DEVICE void MultiplyStage(float (&sums)[kRowTiles][kTokenTiles][4], uint32_t stage, int bytes) {
-  const int g = Lane() / 4, c = Lane() % 4;
-  for (int q = Warp() * 64; q < bytes; q += WARPS * 64) {
-    const uint32_t at = stage + q + c * 16;
-    uint4 b[kTokenTiles];
+// 64 bytes of K, from `at` in the stage and `x` in the tokens, both this thread's 16 bytes of them.
+LATHE_DEVICE void MultiplyPiece(float (&sums)[kRowTiles][kTokenTiles][4], uint32_t at, uint32_t x) {
+  const int g = Lane() / 4;
+  uint4 b[kTokenTiles];
 #pragma unroll
-    for (int j = 0; j < kTokenTiles; ++j) b[j] = LoadShared16(at + (ROWS + min(j * 8 + g, TOKENS - 1)) * kPitch);
+  for (int j = 0; j < kTokenTiles; ++j) b[j] = LoadShared16(x + min(j * 8 + g, TOKENS - 1) * kTokenPitch);
 #pragma unroll
-    for (int i = 0; i < kRowTiles; ++i) {
-      const uint4 low = LoadShared16(at + (i * 16 + g) * kPitch);
-      const uint4 high = LoadShared16(at + (i * 16 + 8 + g) * kPitch);
+  for (int i = 0; i < kRowTiles; ++i) {
+    const uint4 low = LoadShared16(at + (i * 16 + g) * kPitch);
+    const uint4 high = LoadShared16(at + (i * 16 + 8 + g) * kPitch);
 #pragma unroll
-      for (int j = 0; j < kTokenTiles; ++j) {
-        Multiply(sums[i][j], low.x, high.x, low.y, high.y, b[j].x, b[j].y);
-        Multiply(sums[i][j], low.z, high.z, low.w, high.w, b[j].z, b[j].w);
-      }
+    for (int j = 0; j < kTokenTiles; ++j) {
+      Multiply(sums[i][j], low.x, high.x, low.y, high.y, b[j].x, b[j].y);
+      Multiply(sums[i][j], low.z, high.z, low.w, high.w, b[j].z, b[j].w);
     }
   }
 }
 
+// One stage's products of one warp: `x` is where the stage's part of the tokens begins.
+LATHE_DEVICE void MultiplyStage(float (&sums)[kRowTiles][kTokenTiles][4], uint32_t stage, uint32_t x, int bytes) {
+  const int mine = Warp() * 64 + Lane() % 4 * 16;
+  if (bytes == CHUNK) {
+#pragma unroll
+    for (int q = 0; q < CHUNK; q += WARPS * 64) {
+      if (CHUNK % (WARPS * 64) != 0 && q + Warp() * 64 >= CHUNK) break;
+      MultiplyPiece(sums, stage + q + mine, x + q + mine);
+    }
+  } else {
+    for (int q = 0; q + Warp() * 64 < bytes; q += WARPS * 64) MultiplyPiece(sums, stage + q + mine, x + q + mine);
+  }
+}
+
+// The tokens into shared memory, by the multiplying warps.
+LATHE_DEVICE void LoadTokens(const GemmArgs& args, const Shared& shared, int k_bytes) {
+  const int pieces = k_bytes / 16;
+  for (int t = 0; t < args.m; ++t) {
+    const char* from = At<const char>(args.x) + static_cast<long long>(t) * k_bytes;
+    for (int i = threadIdx.x; i < pieces; i += WARPS * 32) {
+      StoreShared16(shared.tokens + t * kTokenPitch + i * 16, *reinterpret_cast<const uint4*>(from + i * 16));
+    }
+  }
+  NamedBarrier(1, WARPS * 32);
+}
+
+// What an output needs beside its sum. Loaded while the group's weights are on their way.
+struct Output {
+  int t, column;  // token; column of the group; t < 0: this thread has no such output
+  Beside value, up;
+};
+
+LATHE_DEVICE void PrepareGroup(const GemmArgs& args, int group, Output (&outputs)[kOutputs]) {
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    Output& output = outputs[i];
+    const int index = threadIdx.x + i * WARPS * 32;
+    output.t = index / kColumns;
+    output.column = index % kColumns;
+    const int r = kSilu ? output.column / 8 * 16 + output.column % 8 : output.column;
+    const int row = RowOfTile(group, r);
+    if (output.t >= args.m || row >= args.n) {
+      output.t = -1;
+      continue;
+    }
+    output.value = LoadBeside(args, output.t, row, group * kColumns + output.column);
+    if (kSilu) output.up = LoadBeside(args, output.t, row + 64, 0);
+  }
+}
+
 // Adds the warps' sums up and stores a group's results. Entered and left by all multiplying warps together.
-LATHE_DEVICE void FinishGroup(const GemmArgs& args, const Shared& shared, int group,
+LATHE_DEVICE void FinishGroup(const GemmArgs& args, const Shared& shared, int group, const Output (&outputs)[kOutputs],
                               const float (&sums)[kRowTiles][kTokenTiles][4]) {
   const int g = Lane() / 4, c = Lane() % 4;
   float* mine = shared.sums + Warp() * kSumsPerWarp;
@@ -175,18 +234,14 @@ LATHE_DEVICE void FinishGroup(const GemmArgs& args, const Shared& shared, int gr
     for (int w = 0; w < WARPS; ++w) sum += shared.sums[w * kSumsPerWarp + t * kSumPitch + r];
     return sum;
   };
-  constexpr int kColumns = kSilu ? ROWS / 2 : ROWS;
-  for (int i = threadIdx.x; i < args.m * kColumns; i += WARPS * 32) {
-    const int t = i / kColumns, column = i % kColumns;
-    if (kSilu) {
-      const int r = (column / 8) * 16 + column % 8;
-      const int row = RowOfTile(group, r);
-      const float gate = Finish(args, total(t, r), t, row);
-      const float up = Finish(args, total(t, r + 8), t, row + 64);
-      Store(args, Silu(gate) * up, t, group * kColumns + column);
-    } else if (group * ROWS + column < args.n) {
-      Store(args, Finish(args, total(t, column), t, group * ROWS + column), t, group * ROWS + column);
-    }
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    const Output& output = outputs[i];
+    if (output.t < 0) continue;
+    const int r = kSilu ? output.column / 8 * 16 + output.column % 8 : output.column;
+    float value = Finish(output.value, total(output.t, r));
+    if (kSilu) value = Silu(value) * Finish(output.up, total(output.t, r + 8));
+    StoreResult(args, output.value, value, output.t, group * kColumns + output.column);
   }
   NamedBarrier(1, WARPS * 32);
 }
@@ -195,12 +250,13 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const __grid_cons
   extern __shared__ __align__(128) char memory[];
   Shared shared;
   shared.stages = SharedAddress(memory);
-  shared.full = shared.stages + STAGES * kStageBytes;
+  shared.tokens = shared.stages + STAGES * kStageBytes;
+  shared.full = shared.tokens + kTokenBytes;
   shared.empty = shared.full + STAGES * 8;
-  shared.sums = reinterpret_cast<float*>(memory + STAGES * kStageBytes + STAGES * 16);
+  shared.sums = reinterpret_cast<float*>(memory + STAGES * kStageBytes + kTokenBytes + STAGES * 16);
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; ++i) {
-      BarrierInit(shared.full + i * 8, kCopyArrivals);
+      BarrierInit(shared.full + i * 8, kCopyArrivals == 1 ? 1 : kCopyArrivals * COPIERS);
       BarrierInit(shared.empty + i * 8, WARPS);
     }
     BarrierInitFence();
@@ -211,22 +267,27 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const __grid_cons
   const int k_bytes = args.k * kElementBytes;
   const int n_chunks = (k_bytes + CHUNK - 1) / CHUNK;
   const int n_groups = (args.n + ROWS - 1) / ROWS;
-  if (Warp() == WARPS) {
-    Producer{args, shared, k_bytes, n_chunks, n_groups, args.n}.Run();
+  if (Warp() >= WARPS) {
+    Producer{args, shared, k_bytes, n_chunks, n_groups}.Run();
     return;
   }
   DependencyWait();
+  if (kResident) LoadTokens(args, shared, k_bytes);
   int slot = 0;
   uint32_t phase = 0;
   for (int group = blockIdx.x; group < n_groups; group += gridDim.x) {
+    Output outputs[kOutputs];
+    PrepareGroup(args, group, outputs);
     float sums[kRowTiles][kTokenTiles][4] = {};
     for (int chunk = 0; chunk < n_chunks; ++chunk) {
+      const uint32_t stage = shared.stages + slot * kStageBytes;
       BarrierWait(shared.full + slot * 8, phase);
-      MultiplyStage(sums, shared.stages + slot * kStageBytes, min(CHUNK, k_bytes - chunk * CHUNK));
+      MultiplyStage(sums, stage, kResident ? shared.tokens + chunk * CHUNK : stage + ROWS * kPitch,
+                    min(CHUNK, k_bytes - chunk * CHUNK));
       __syncwarp();
       if (Lane() == 0) BarrierArrive(shared.empty + slot * 8);
       if (++slot == STAGES) slot = 0, phase ^= 1;
     }
-    FinishGroup(args, shared, group, sums);
+    FinishGroup(args, shared, group, outputs, sums);
   }
 }

@@ -53,30 +53,40 @@ LATHE_DEVICE Place FindPlace(const GemmArgs& args) {
 }
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-LATHE_DEVICE void Produce(const Place& place, const TensorMap* w, const TensorMap* x, uint32_t stages, uint32_t full,
-                          uint32_t empty) {
+struct Ring {
+  uint32_t stages, full, empty;
+};
+
+LATHE_DEVICE void LoadTokens(const Place& place, const TensorMap* x, const Ring& ring, int slot, int tile) {
+  TensorLoad(ring.stages + slot * kStageBytes + kTileA, x, (place.k_first + tile) * kTileK, place.token,
+             ring.full + slot * 8, kEvictLast);
+}
+
+LATHE_DEVICE void Produce(const Place& place, const TensorMap* w, const TensorMap* x, const Ring& ring) {
   const int ahead = min(STAGES, place.k_count);
   // With one tile of tokens W is read once; else the next tiles want it in L2.
   const uint64_t w_hint = place.w_once ? kEvictFirst : kEvictNormal;
-  for (int i = 0; i < ahead; ++i) {
-    BarrierExpect(full + i * 8, kStageBytes);
-    TensorLoad(stages + i * kStageBytes, w, (place.k_first + i) * kTileK, place.row, full + i * 8, w_hint);
-  }
+  const auto load_w = [&](int slot, int tile) {
+    BarrierExpect(ring.full + slot * 8, kStageBytes);
+    TensorLoad(ring.stages + slot * kStageBytes, w, (place.k_first + tile) * kTileK, place.row, ring.full + slot * 8,
+               w_hint);
+  };
+  for (int i = 0; i < ahead; ++i) load_w(i, i);
   DependencyWait();
-  for (int i = 0; i < ahead; ++i) {
-    TensorLoad(stages + i * kStageBytes + kTileA, x, (place.k_first + i) * kTileK, place.token, full + i * 8,
-               kEvictLast);
-  }
+  for (int i = 0; i < ahead; ++i) LoadTokens(place, x, ring, i, i);
   int slot = 0;
   uint32_t phase = 0;
   for (int i = ahead; i < place.k_count; ++i) {
-    BarrierWait(empty + slot * 8, phase);
-    BarrierExpect(full + slot * 8, kStageBytes);
-    const uint32_t stage = stages + slot * kStageBytes;
-    TensorLoad(stage, w, (place.k_first + i) * kTileK, place.row, full + slot * 8, w_hint);
-    TensorLoad(stage + kTileA, x, (place.k_first + i) * kTileK, place.token, full + slot * 8, kEvictLast);
+    BarrierWait(ring.empty + slot * 8, phase);
+    load_w(slot, i);
+    LoadTokens(place, x, ring, slot, i);
     if (++slot == STAGES) slot = 0, phase ^= 1;
   }
+}
+
+// Says that this warpgroup has read a stage.
+LATHE_DEVICE void Release(const Ring& ring, int slot) {
+  if (threadIdx.x % 128 == 0) BarrierArrive(ring.empty + slot * 8);
 }
 
 // The products of one stage into `d`, from zero or added; four steps of 32 bytes of K.
@@ -89,28 +99,81 @@ LATHE_DEVICE void MultiplyStage(float (&d)[TOKENS / 2], uint32_t a, uint32_t b, 
   WgmmaCommit();
 }
 
-LATHE_DEVICE void Consume(const Place& place, uint32_t stages, uint32_t full, uint32_t empty,
-                          float (&sums)[TOKENS / 2]) {
+// Where this warpgroup is in the ring.
+struct Cursor {
+  int slot;
+  uint32_t phase;
+};
+
+// Starts the products of the next stage, which `cursor` leaves behind.
+LATHE_DEVICE void MultiplyNext(const Ring& ring, Cursor& cursor, float (&d)[TOKENS / 2], bool accumulate) {
+  const uint32_t stage = ring.stages + cursor.slot * kStageBytes;
+  BarrierWait(ring.full + cursor.slot * 8, cursor.phase);
+  MultiplyStage(d, stage + threadIdx.x / 128 * 64 * 128, stage + kTileA, accumulate);
+  if (++cursor.slot == STAGES) cursor.slot = 0, cursor.phase ^= 1;
+}
+
+// The stage `back` before the cursor.
+LATHE_DEVICE int Before(const Cursor& cursor, int back) {
+  return cursor.slot >= back ? cursor.slot - back : cursor.slot - back + STAGES;
+}
+
+LATHE_DEVICE void Add(float (&sums)[TOKENS / 2], const float (&part)[TOKENS / 2]) {
+#pragma unroll
+  for (int e = 0; e < TOKENS / 2; ++e) sums[e] += part[e];
+}
+
+// e4m3 with registers to spare: one stage's product is added while the next is under way.
+LATHE_DEVICE void ConsumePromoting(const Ring& ring, int count, float (&sums)[TOKENS / 2]) {
+  float first[TOKENS / 2], second[TOKENS / 2];
+  Cursor cursor = {0, 0};
+  MultiplyNext(ring, cursor, first, false);
+  int i = 1;
+  for (; i + 1 < count; i += 2) {
+    MultiplyNext(ring, cursor, second, false);
+    WgmmaWait<1>();
+    Add(sums, first);
+    Release(ring, Before(cursor, 2));
+    MultiplyNext(ring, cursor, first, false);
+    WgmmaWait<1>();
+    Add(sums, second);
+    Release(ring, Before(cursor, 2));
+  }
+  if (i < count) {
+    MultiplyNext(ring, cursor, second, false);
+    WgmmaWait<1>();
+    Add(sums, first);
+    WgmmaWait<0>();
+    Add(sums, second);
+  } else {
+    WgmmaWait<0>();
+    Add(sums, first);
+  }
+}
+
+LATHE_DEVICE void Consume(const Ring& ring, int count, float (&sums)[TOKENS / 2]) {
+  if constexpr (kPromote && BLOCKS == 1) {
+    ConsumePromoting(ring, count, sums);
+    return;
+  }
   const int group = threadIdx.x / 128;
-  const bool leader = threadIdx.x % 128 == 0;
   int slot = 0;
   uint32_t phase = 0;
-  for (int i = 0; i < place.k_count; ++i) {
-    const uint32_t a = stages + slot * kStageBytes + group * 64 * 128;
-    const uint32_t b = stages + slot * kStageBytes + kTileA;
-    BarrierWait(full + slot * 8, phase);
-    if (kPromote) {
+  for (int i = 0; i < count; ++i) {
+    const uint32_t a = ring.stages + slot * kStageBytes + group * 64 * 128;
+    const uint32_t b = ring.stages + slot * kStageBytes + kTileA;
+    BarrierWait(ring.full + slot * 8, phase);
+    if constexpr (kPromote) {
       float part[TOKENS / 2];
       MultiplyStage(part, a, b, false);
       WgmmaWait<0>();
-#pragma unroll
-      for (int e = 0; e < TOKENS / 2; ++e) sums[e] += part[e];
-      if (leader) BarrierArrive(empty + slot * 8);
+      Add(sums, part);
+      Release(ring, slot);
     } else {
       MultiplyStage(sums, a, b, true);
       // One stage stays in flight; the one before it has been read.
       WgmmaWait<1>();
-      if (leader && i > 0) BarrierArrive(empty + (slot == 0 ? STAGES - 1 : slot - 1) * 8);
+      if (i > 0) Release(ring, slot == 0 ? STAGES - 1 : slot - 1);
     }
     if (++slot == STAGES) slot = 0, phase ^= 1;
   }
@@ -127,12 +190,14 @@ LATHE_DEVICE void StoreSums(float* shared, const float (&sums)[TOKENS / 2]) {
   }
 }
 
-// The sum over the cluster's ranks, in their order.
-LATHE_DEVICE float ClusterSum(uint32_t shared, int offset) {
-  float sum = 0;
+// Four sums over the cluster's ranks, in their order.
+LATHE_DEVICE float4 ClusterSums(uint32_t shared, int offset) {
+  if (SPLIT == 1) return LoadSharedFloats(shared + offset * 4);
+  float4 sum = {0, 0, 0, 0};
 #pragma unroll
   for (int rank = 0; rank < SPLIT; ++rank) {
-    sum += SPLIT == 1 ? LoadSharedFloat(shared + offset * 4) : LoadClusterFloat(shared + offset * 4, rank);
+    const float4 part = LoadClusterFloats(shared + offset * 4, rank);
+    sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
   }
   return sum;
 }
@@ -143,12 +208,14 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS)
                 const __grid_constant__ GemmArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char memory[];
-  const uint32_t stages = (SharedAddress(memory) + 1023) & ~1023u;
-  const uint32_t full = stages + STAGES * kStageBytes, empty = full + STAGES * 8;
+  Ring ring;
+  ring.stages = (SharedAddress(memory) + 1023) & ~1023u;
+  ring.full = ring.stages + STAGES * kStageBytes;
+  ring.empty = ring.full + STAGES * 8;
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; ++i) {
-      BarrierInit(full + i * 8, 1);
-      BarrierInit(empty + i * 8, kGroups);
+      BarrierInit(ring.full + i * 8, 1);
+      BarrierInit(ring.empty + i * 8, kGroups);
     }
     BarrierInitFence();
   }
@@ -158,23 +225,24 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS)
   const bool producer = threadIdx.x >= 128 * kGroups;
   if (producer) {
     if constexpr (kMoveRegisters) RegistersDown<kProducerRegisters>();
-    if (threadIdx.x == 128 * kGroups) Produce(place, &w, &x, stages, full, empty);
+    if (threadIdx.x == 128 * kGroups) Produce(place, &w, &x, ring);
     __syncwarp();
   } else {
     if constexpr (kMoveRegisters) RegistersUp<kConsumerRegisters>();
     float sums[TOKENS / 2] = {};
     DependencyWait();
-    Consume(place, stages, full, empty, sums);
-    // The ring is free now: every stage has been read by both warpgroups.
+    Consume(ring, place.k_count, sums);
+    // The ring is free now: every stage has been read by both warpgroups, and no copy is under way, since all that this
+    // block's stages were to get has been waited for.
     NamedBarrier(1, 128 * kGroups);
-    StoreSums(reinterpret_cast<float*>(memory + (stages - SharedAddress(memory))), sums);
+    StoreSums(reinterpret_cast<float*>(memory + (ring.stages - SharedAddress(memory))), sums);
     if (SPLIT == 1) NamedBarrier(1, 128 * kGroups);
   }
   if (SPLIT > 1) ClusterBarrier();
   if (!producer) {
     // A rank of the cluster stores tokens rank, rank + SPLIT, …
     StoreTile<ROWS, TOKENS>(args, place.row, place.token, place.rank, SPLIT, 128 * kGroups,
-                            [&](int t, int r) { return ClusterSum(stages, t * kSumPitch + r); });
+                            [&](int t, int r) { return ClusterSums(ring.stages, t * kSumPitch + r); });
   }
   if (SPLIT > 1) ClusterBarrier();  // nobody leaves while another reads its sums
 #endif

@@ -1,0 +1,156 @@
+// Choosing matrix products on the host, and measuring them against a driver without a device.
+#include "kernels/cuda/gemm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "kernels/cuda/gemm_measure.h"
+#include "platform/cuda/testing/fake_driver.h"
+#include "platform/cuda/testing/fake_nvrtc.h"
+
+namespace lathe::cuda {
+namespace {
+
+using testing::FakeDriver;
+using ::testing::HasSubstr;
+
+constexpr int kSms[] = {80, 86, 89, 90, 100, 120};
+constexpr int kTokens[] = {1, 2, 3, 7, 8, 9, 16, 17, 64, 65, 128, 200, 8192};
+
+template <typename Fn>
+void ForEachProblem(const Fn& fn) {
+  for (const GemmType type : {GemmType::kBf16, GemmType::kF16, GemmType::kE4m3}) {
+    for (const GemmEpilogue epilogue :
+         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+      for (const int m : kTokens) {
+        for (const auto& [n, k] : {std::pair(4096, 14336), std::pair(256, 64), std::pair(896, 4864)}) {
+          fn(GemmProblem{type, epilogue, m, n, k});
+        }
+      }
+    }
+  }
+}
+
+TEST(GemmPolicy, EveryProblemHasCandidatesThatFitTheChip) {
+  for (const int sm : kSms) {
+    const GemmChip chip = TypicalChip(sm);
+    ForEachProblem([&](const GemmProblem& p) {
+      const std::vector<GemmTactic> tactics = GemmCandidates(p, chip);
+      ASSERT_FALSE(tactics.empty()) << "sm " << sm << " m " << p.m << " n " << p.n << " k " << p.k;
+      std::set<std::string> names;
+      for (const GemmTactic& t : tactics) {
+        EXPECT_TRUE(names.insert(ToString(t)).second) << ToString(t) << " twice";
+        EXPECT_LE(GemmSharedBytes(t, p.type), chip.shared_per_block) << ToString(t);
+        EXPECT_LE(GemmThreads(t), 1024) << ToString(t);
+        EXPECT_GE(t.stages, 3) << ToString(t);
+        if (t.kind == GemmKind::kStream) EXPECT_GE(t.tokens, p.m) << ToString(t);
+        const LaunchShape shape = GemmLaunchShape(t, p, chip);
+        EXPECT_GT(shape.grid.x, 0u);
+        EXPECT_LE(shape.cluster.x, 8u);
+        EXPECT_EQ(shape.grid.x % shape.cluster.x, 0u) << ToString(t);
+      }
+      EXPECT_TRUE(names.contains(ToString(DefaultGemmTactic(p, chip))));
+    });
+  }
+}
+
+TEST(GemmPolicy, ShapesThatNoKernelTakes) {
+  const GemmChip chip = TypicalChip(90);
+  EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 1, 4096, 100}, chip).empty());
+  EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 1, 15, 64}, chip).empty());
+  EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kSiluBf16, 1, 192, 64}, chip).empty());
+  EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 0, 64, 64}, chip).empty());
+}
+
+TEST(GemmPolicy, TacticsAreReadAsTheyAreWritten) {
+  for (const int sm : kSms) {
+    for (const int m : kTokens) {
+      for (const GemmTactic& t :
+           GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, m, 4096, 4096}, TypicalChip(sm))) {
+        const auto back = ParseGemmTactic(ToString(t));
+        ASSERT_TRUE(back.ok()) << ToString(t);
+        EXPECT_EQ(*back, t) << ToString(t);
+      }
+    }
+  }
+  const GemmTactic library{.kind = GemmKind::kCublasLt, .algorithm = 3};
+  EXPECT_EQ(*ParseGemmTactic(ToString(library)), library);
+  for (const char* bad : {"", "stream", "stream_r16", "cublaslt_", "cublaslt_1x", " cublaslt_1",
+                          "wgmma_r1_t2_s3_k4_b6 ", "mma_r128_t32_s3", "cublaslt_99999999999999999999"}) {
+    EXPECT_FALSE(ParseGemmTactic(bad).ok()) << bad;
+  }
+}
+
+TEST(GemmPolicy, BytesAreThoseThatMustMove) {
+  const GemmProblem p{GemmType::kBf16, GemmEpilogue::kSiluBf16, 2, 256, 64};
+  EXPECT_EQ(p.bytes(), (256 + 2) * 64 * 2 + 2 * 128 * 2);
+  const GemmProblem add{GemmType::kE4m3, GemmEpilogue::kAddF32, 1, 128, 64};
+  EXPECT_EQ(add.bytes(), (128 + 1) * 64 + 2 * 128 * 4);
+}
+
+class GemmMeasurerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    FakeDriver::Reset().devices[0].memory = size_t{2} << 30;
+    driver_ = std::move(Driver::FromTable(FakeDriver::Table())).value();
+    device_ = std::move(Device::Open(*driver_, 0)).value();
+    GemmMeasureOptions options;
+    options.weight_pool_bytes = 16 << 20;
+    options.replays = 2;
+    options.min_graph_us = 40;
+    auto measurer = GemmMeasurer::Create(*device_, nvrtc_, nullptr, 64, 512, 512, options);
+    ASSERT_TRUE(measurer.ok()) << measurer.status().message();
+    measurer_ = *std::move(measurer);
+  }
+  FakeDriver& fake() { return FakeDriver::Get(); }
+  const GemmProblem problem_{GemmType::kBf16, GemmEpilogue::kBf16, 4, 512, 512};
+  const Nvrtc nvrtc_ = testing::FakeNvrtc::Make();
+  std::unique_ptr<Driver> driver_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<GemmMeasurer> measurer_;
+};
+
+TEST_F(GemmMeasurerTest, MeasuresEveryCandidate) {
+  ASSERT_TRUE(measurer_->Prepare({problem_}).ok());
+  const auto measurement = measurer_->Measure(problem_);
+  ASSERT_TRUE(measurement.ok()) << measurement.status().message();
+  EXPECT_EQ(measurement->timings.size(), GemmCandidates(problem_, ChipOf(device_->info())).size());
+  for (const GemmTiming& timing : measurement->timings) EXPECT_NEAR(timing.us, fake().us_per_launch, 1e-3);
+  // Own kernels may start before the one before them has ended.
+  const auto overlaps = [](const FakeDriver::Launch& launch) {
+    return std::any_of(launch.attributes.begin(), launch.attributes.end(), [](const abi::LaunchAttribute& a) {
+      return a.id == abi::kAttributeProgrammaticStreamSerialization;
+    });
+  };
+  EXPECT_TRUE(std::any_of(fake().launches.begin(), fake().launches.end(), overlaps));
+}
+
+TEST_F(GemmMeasurerTest, TunesASequence) {
+  double us = 0;
+  const auto tactics = measurer_->TuneSequence({problem_, problem_}, 3, 2, &us);
+  ASSERT_TRUE(tactics.ok()) << tactics.status().message();
+  EXPECT_EQ(tactics->size(), 2u);
+  EXPECT_NEAR(us, 2 * fake().us_per_launch, 1e-3);
+}
+
+TEST_F(GemmMeasurerTest, FaultsOfTheDeviceEndTheMeasurement) {
+  ASSERT_TRUE(measurer_->Prepare({problem_}).ok());
+  for (const char* call : {"graph_launch", "stream_synchronize", "launch_kernel_ex", "graph_instantiate"}) {
+    fake().Fail(call, 719);
+    const auto measurement = measurer_->Measure(problem_);
+    ASSERT_FALSE(measurement.ok()) << call;
+    EXPECT_THAT(measurement.status().message(), HasSubstr("719"));
+    fake().Heal();
+  }
+  EXPECT_TRUE(measurer_->Measure(problem_).ok());
+}
+
+TEST_F(GemmMeasurerTest, TheLibraryThatIsNotThereDoesNotCompete) {
+  EXPECT_EQ(measurer_->Time(problem_, {.kind = GemmKind::kCublasLt}).status().code(),
+            StatusCode::kUnsupported);
+}
+
+}  // namespace
+}  // namespace lathe::cuda
