@@ -94,6 +94,20 @@ std::vector<Bf16> RandomQuery(int rows, const AttentionShape& shape, Rng* rng) {
   return q;
 }
 
+// Where parts of tiles and rows meet.
+struct Partials {
+  DeviceBuffer out, state, counters;
+  template <typename Bounds>
+  Partials(const Lab& lab, const Bounds& bounds)
+      : out(lab.Allocate(std::max<int64_t>(16, bounds.partial_out_floats * 4))),
+        state(lab.Allocate(std::max<int64_t>(16, bounds.partial_state_floats * 4))),
+        counters(lab.Allocate(std::max<int64_t>(16, bounds.counter_words * 4))) {
+    lab.FillBytes(out, 0xff);
+    lab.FillBytes(state, 0xff);
+    lab.FillBytes(counters, 0);
+  }
+};
+
 struct Bench {
   Lab lab = Lab::Open();
   Json json = Json::object();
@@ -194,12 +208,13 @@ struct Bench {
     }
   }
 
-  void CheckPrompt(const AttentionShape& shape, int window, bool wgmma, uint64_t seed) {
+  void CheckPrompt(const AttentionShape& shape, int window, bool wgmma, bool few, uint64_t seed) {
     Rng rng(seed);
     // (rows, first position): whole prompts, chunks over cached keys, single rows.
     std::vector<std::pair<int, int>> slices = {{1, 0},     {5, 300},   {64, 0}, {130, 0},
                                                {257, 511}, {333, 100}, {1, 700}};
     slices.push_back({1 + static_cast<int>(rng.Below(300)), static_cast<int>(rng.Below(400))});
+    if (few) slices = {{16, 2000}, {3, 1111}};  // tiles are cut
     std::vector<int> lengths, first_keys;
     for (const auto& [rows, position] : slices) {
       lengths.push_back(position + rows);
@@ -218,9 +233,11 @@ struct Bench {
       n += slices[s].first;
     }
     const std::vector<Bf16> q = RandomQuery(n, shape, &rng);
-    PromptTactic tactic = PromptTacticOf(shape, wgmma ? lab.sm() : 80);
-    std::vector<PromptTile> tiles;
-    PlanPrompt(plan_slices, shape.group(), window, tactic.tile_rows, &tiles);
+    PromptTactic tactic = PromptTacticOf(shape, wgmma ? lab.sm() : 80, lab.device().info().multiprocessors);
+    PromptPlan tiles_plan;
+    PlanPrompt(shape, tactic, plan_slices, window, &tiles_plan);
+    const std::vector<PromptTile>& tiles = tiles_plan.tiles;
+    const Partials partials(lab, BoundPrompt(shape, tactic));
     const AttentionShape wide = {shape.head_dim, shape.n_heads, shape.n_kv_heads, false};
     const DeviceBuffer pool = lab.Put(cache.bytes), pages = lab.Put(cache.pages), plan = lab.Put(tiles),
                        count = lab.Put(std::vector<int>{static_cast<int>(tiles.size())}), query = lab.Put(q),
@@ -244,6 +261,9 @@ struct Bench {
                                  Pointer<PromptTile>(plan),
                                  Pointer<int>(count),
                                  Pointer<int>(pages),
+                                 Pointer<float>(partials.out),
+                                 Pointer<float>(partials.state),
+                                 Pointer<unsigned>(partials.counters),
                                  AttentionScale(shape.head_dim, k_scale),
                                  v_scale,
                                  shape.n_kv_heads,
@@ -254,8 +274,9 @@ struct Bench {
     lab.FillBytes(out, 0xff);
     Lab::Must(LaunchPrompt(lab.Get(PromptKernel(shape, tactic)), shape, tactic, map, params,
                            static_cast<int>(tiles.size()), lab.stream(), false));
-    Report(StrFormat("prompt %s d%d %d/%d%s window %d", tactic.wgmma ? "wgmma" : "mma", shape.head_dim,
-                     shape.n_heads, shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", window),
+    Report(StrFormat("prompt %s d%d %d/%d%s window %d (%d slots)", tactic.wgmma ? "wgmma" : "mma",
+                     shape.head_dim, shape.n_heads, shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", window,
+                     tiles_plan.n_slots),
            Compare(cache, q, lab.Fetch<Bf16>(out, q.size()), seen, k_scale, v_scale), 1e-2);
   }
 
@@ -269,7 +290,8 @@ struct Bench {
       for (const bool fp8 : {false, true}) {
         shape.kv_fp8 = fp8;
         sources.push_back(DecodeKernel(shape));
-        for (const int sm : {80, lab.sm()}) sources.push_back(PromptKernel(shape, PromptTacticOf(shape, sm)));
+        for (const int sm : {80, lab.sm()})
+          sources.push_back(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
         if (fp8) sources.push_back(WidenKernel(shape));
       }
     lab.Prepare(sources);
@@ -281,9 +303,11 @@ struct Bench {
         CheckDecode(shape, 150, fp8 ? 0 : 4, ++seed);
         CheckDecode(shape, 0, 4, ++seed);
         for (const bool wgmma : {false, true}) {
-          if (wgmma && !PromptTacticOf(shape, lab.sm()).wgmma) continue;
-          CheckPrompt(shape, 0, wgmma, ++seed);
-          CheckPrompt(shape, 150, wgmma, ++seed);
+          if (wgmma && !PromptTacticOf(shape, lab.sm(), 1).wgmma) continue;
+          CheckPrompt(shape, 0, wgmma, false, ++seed);
+          CheckPrompt(shape, 150, wgmma, false, ++seed);
+          if (wgmma) CheckPrompt(shape, 0, wgmma, true, ++seed);
+          if (wgmma) CheckPrompt(shape, 1300, wgmma, true, ++seed);
         }
       }
   }
@@ -373,6 +397,7 @@ struct Bench {
                           {"64 x 128", 64, 128, 0, 0},
                           {"2048 over 30720", 1, 2048, 30720, 0},
                           {"16 over 8192", 1, 16, 8192, 0},
+                          {"64 over 32768", 1, 64, 32768, 0},
                           {"8192, window 4096", 1, 8192, 0, 4096}};
     std::printf("\nprompt, 32/8 heads of 128: us (TFLOP/s)\n");
     for (const Case& c : cases) {
@@ -387,33 +412,45 @@ struct Bench {
       lab.FillNormal(query, 1);
       std::printf("%-20s", c.name);
       for (int variant = 0; variant < 3; ++variant) {
-        PromptTactic tactic = PromptTacticOf(shape, variant == 0 ? 80 : lab.sm());
+        PromptTactic tactic =
+            PromptTacticOf(shape, variant == 0 ? 80 : lab.sm(), lab.device().info().multiprocessors);
         if (variant > 0 && !tactic.wgmma) continue;
         KernelSource source = PromptKernel(shape, tactic);
         if (variant == 2) {
           source.entry += "_no_turns";
           source.defines.back() = "TAKE_TURNS=0";
         }
-        std::vector<PromptTile> tiles;
-        PlanPrompt(slices, shape.group(), c.window, tactic.tile_rows, &tiles);
+        if (variant == 2) tactic.blocks = 0;
+        PromptPlan tiles_plan;
+        PlanPrompt(shape, tactic, slices, c.window, &tiles_plan);
+        const std::vector<PromptTile>& tiles = tiles_plan.tiles;
+        const Partials partials(lab, BoundPrompt(shape, tactic));
         const DeviceBuffer plan = lab.Put(tiles),
                            count = lab.Put(std::vector<int>{static_cast<int>(tiles.size())});
         abi::TensorMap map = {};
         if (tactic.wgmma)
           Lab::Must(EncodeTensorMap(
               lab.device(), PromptMap(shape, pool.address(), pool.bytes() / shape.page_bytes()), &map));
-        const PromptParams params = {Pointer<void>(query),   Pointer<void>(out),
-                                     Pointer<void>(pool),    Pointer<PromptTile>(plan),
-                                     Pointer<int>(count),    Pointer<int>(pages),
-                                     AttentionScale(128, 1), 1.0F,
-                                     shape.n_kv_heads,       c.window};
+        const PromptParams params = {Pointer<void>(query),
+                                     Pointer<void>(out),
+                                     Pointer<void>(pool),
+                                     Pointer<PromptTile>(plan),
+                                     Pointer<int>(count),
+                                     Pointer<int>(pages),
+                                     Pointer<float>(partials.out),
+                                     Pointer<float>(partials.state),
+                                     Pointer<unsigned>(partials.counters),
+                                     AttentionScale(128, 1),
+                                     1.0F,
+                                     shape.n_kv_heads,
+                                     c.window};
         const Kernel& kernel = lab.Get(source);
         const double us = lab.Time([&](int, bool overlap) {
           return LaunchPrompt(kernel, shape, tactic, map, params, static_cast<int>(tiles.size()),
                               lab.stream(), overlap);
         });
         const double tflops = PromptCost(shape, slices, c.window).flops / us / 1e6;
-        static const char* const kNames[] = {"mma", "wgmma", "wgmma, no turns"};
+        static const char* const kNames[] = {"mma", "wgmma", "wgmma, no turns, not cut"};
         std::printf(" | %s %9.1f (%4.0f)", kNames[variant], us, tflops);
         rows->push_back({{"case", c.name}, {"kernel", kNames[variant]}, {"us", us}, {"tflops", tflops}});
       }

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kDecodeThreads = 128;
 constexpr int kWarpsOfDecode = kDecodeThreads / 32;
+constexpr int kMinPromptBlocks = 4;  // of 128 keys: below, merging costs more than it saves
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 
@@ -167,27 +168,73 @@ Status LaunchDecode(const Kernel& kernel, const AttentionShape& shape, const Dec
   return LaunchWith(kernel, launch, stream, params);
 }
 
-void PlanPrompt(std::span<const PromptSlice> slices, int group, int window, int tile_rows,
-                std::vector<PromptTile>* tiles) {
-  tiles->clear();
+void PlanPrompt(const AttentionShape& shape, const PromptTactic& tactic, std::span<const PromptSlice> slices,
+                int window, PromptPlan* plan) {
+  const int group = shape.group();
+  std::vector<PromptTile> tiles;
   for (const PromptSlice& slice : slices) {
-    for (int64_t row = 0; row < int64_t{slice.n_rows} * group; row += tile_rows)
-      tiles->push_back(
-          {slice.first_row, slice.n_rows, slice.first_position, slice.pages_at, static_cast<int>(row), {}});
+    for (int64_t row = 0; row < int64_t{slice.n_rows} * group; row += tactic.tile_rows) {
+      const int64_t last = std::min(row + tactic.tile_rows, int64_t{slice.n_rows} * group) - 1;
+      const auto first_position = slice.first_position + static_cast<int>(row / group);
+      const auto last_position = slice.first_position + static_cast<int>(last / group);
+      tiles.push_back({.first_row = slice.first_row,
+                       .n_rows = slice.n_rows,
+                       .first_position = slice.first_position,
+                       .pages_at = slice.pages_at,
+                       .packed_row = static_cast<int>(row),
+                       .first_page = window > 0 ? std::max(0, first_position - window + 1) / kPageSize : 0,
+                       .end_page = last_position / kPageSize + 1,
+                       .slot = -1,
+                       .first_slot = 0,
+                       .n_parts = 1,
+                       .counter = 0,
+                       .unused = 0});
+    }
   }
-  const auto keys = [&](const PromptTile& tile) {
-    const int last = std::min(tile.packed_row + tile_rows, tile.n_rows * group) - 1;
-    const int end = tile.first_position + last / group + 1;
-    const int first = tile.first_position + tile.packed_row / group;
-    return window > 0 ? end - std::max(0, first - window + 1) : end;
-  };
-  std::stable_sort(tiles->begin(), tiles->end(),
-                   [&](const PromptTile& a, const PromptTile& b) { return keys(a) > keys(b); });
+  plan->tiles.clear();
+  plan->n_slots = plan->n_counters = 0;
+  const int64_t units = static_cast<int64_t>(tiles.size()) * shape.n_kv_heads;
+  const int most = units > 0 ? static_cast<int>(tactic.blocks / units) : 1;
+  for (PromptTile tile : tiles) {
+    // Parts of whole blocks of 128 keys.
+    const int blocks = CeilDiv(tile.end_page - tile.first_page, 2);
+    const int parts = std::clamp(blocks / kMinPromptBlocks, 1, std::max(1, most));
+    if (parts == 1) {
+      plan->tiles.push_back(tile);
+      continue;
+    }
+    const int first = tile.first_page, end = tile.end_page;
+    tile.n_parts = parts;
+    tile.first_slot = plan->n_slots;
+    tile.counter = plan->n_counters++;
+    for (int part = 0; part < parts; ++part) {
+      tile.first_page = first + 2 * (blocks * part / parts);
+      tile.end_page = std::min(end, first + 2 * (blocks * (part + 1) / parts));
+      tile.slot = plan->n_slots++;
+      plan->tiles.push_back(tile);
+    }
+  }
+  std::stable_sort(plan->tiles.begin(), plan->tiles.end(), [](const PromptTile& a, const PromptTile& b) {
+    return a.end_page - a.first_page > b.end_page - b.first_page;
+  });
 }
 
-PromptTactic PromptTacticOf(const AttentionShape& shape, int sm) {
+PromptBounds BoundPrompt(const AttentionShape& shape, const PromptTactic& tactic) {
+  // A plan with parts has no more units than there are blocks.
+  const int64_t rows = int64_t{tactic.blocks} * tactic.tile_rows;
+  return {.partial_out_floats = rows * shape.head_dim,
+          .partial_state_floats = rows * 2,
+          .counter_words = tactic.blocks};
+}
+
+int MaxPromptTiles(const AttentionShape& shape, const PromptTactic& tactic, int rows, int slices) {
+  return CeilDiv(rows * shape.group(), tactic.tile_rows) + slices + tactic.blocks;
+}
+
+PromptTactic PromptTacticOf(const AttentionShape& shape, int sm, int multiprocessors) {
   PromptTactic tactic;
   tactic.wgmma = sm == 90 && (shape.head_dim == 64 || shape.head_dim == 128);
+  if (tactic.wgmma) tactic.blocks = multiprocessors;
   if (!tactic.wgmma && shape.head_dim > 128) tactic.tile_rows = 64;
   return tactic;
 }
@@ -307,12 +354,12 @@ std::vector<KernelSource> AttentionKernels(int sm) {
     for (const bool fp8 : {false, true}) {
       const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8};
       add(DecodeKernel(shape));
-      add(PromptKernel(shape, PromptTacticOf(shape, sm)));
+      add(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
       if (fp8) add(WidenKernel(shape));
     }
   }
   // The way without wgmma compiles where there is wgmma, too.
-  if (sm == 90) add(PromptKernel({128, 32, 8, false}, {.wgmma = false, .tile_rows = 128}));
+  if (sm == 90) add(PromptKernel({128, 32, 8, false}, {.wgmma = false, .tile_rows = 128, .blocks = 0}));
   return sources;
 }
 

@@ -76,16 +76,30 @@ struct PromptSlice {
   int first_position = 0;  // the keys before it are in the cache
   int pages_at = 0;
 };
-// Tiles of `tile_rows` (token, head) rows, the longest first.
-void PlanPrompt(std::span<const PromptSlice> slices, int group, int window, int tile_rows,
-                std::vector<PromptTile>* tiles);
-
 // How prompts are computed on a chip: with wgmma and the copy engine where both there are, else with mma.
 struct PromptTactic {
   bool wgmma = false;
   int tile_rows = 128;
+  // Blocks that run at once. Where tiles are so few that most would idle, tiles are cut by keys; 0: never
+  // (mma, which does not take parts, and deterministic mode).
+  int blocks = 0;
 };
-PromptTactic PromptTacticOf(const AttentionShape& shape, int sm);
+PromptTactic PromptTacticOf(const AttentionShape& shape, int sm, int multiprocessors);
+
+struct PromptPlan {
+  std::vector<PromptTile> tiles;  // the longest first
+  int n_slots = 0, n_counters = 0;
+};
+void PlanPrompt(const AttentionShape& shape, const PromptTactic& tactic, std::span<const PromptSlice> slices,
+                int window, PromptPlan* plan);
+// Upper bounds of any plan.
+struct PromptBounds {
+  int64_t partial_out_floats = 0, partial_state_floats = 0, counter_words = 0;
+};
+PromptBounds BoundPrompt(const AttentionShape& shape, const PromptTactic& tactic);
+// Most tiles that `rows` rows in `slices` slices give.
+int MaxPromptTiles(const AttentionShape& shape, const PromptTactic& tactic, int rows, int slices);
+
 KernelSource PromptKernel(const AttentionShape& shape, const PromptTactic& tactic);
 // The pool of bf16 pages as the wgmma kernel's copies see it: one row a token of a head's keys or values.
 TensorMapSpec PromptMap(const AttentionShape& shape, abi::DevicePtr pool, int64_t n_pages);

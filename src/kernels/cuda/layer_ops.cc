@@ -8,6 +8,7 @@ namespace lathe::cuda {
 namespace {
 
 constexpr int kWidenThreads = 512;
+constexpr unsigned kWidenSlices = 4;  // blocks a page
 
 unsigned CeilDiv(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }
 
@@ -131,7 +132,8 @@ Status LaunchQuantize(const Kernel& kernel, int columns, const QuantizeParams& p
 
 Status LaunchWiden(const Kernel& kernel, const WidenParams& params, int pages, abi::Stream stream,
                    bool overlap_previous) {
-  return LaunchGrid(kernel, static_cast<unsigned>(pages), 1, kWidenThreads, stream, overlap_previous, params);
+  return LaunchGrid(kernel, static_cast<unsigned>(pages), kWidenSlices, kWidenThreads, stream,
+                    overlap_previous, params);
 }
 
 std::vector<KernelSource> LayerKernels() {

@@ -5,11 +5,12 @@ namespace {
 
 constexpr int kThreads = 256;
 
+// struct Shared of src/sample.cu: what every row needs, and all of it.
+int GreedySharedBytes(const SampleTactic& t) { return 80 + 2 * t.blocks * 4 * 8 + 32 * 8 + 64; }
 int SharedBytes(const SampleTactic& t) {
-  // struct Shared of src/sample.cu: what does not depend on the number of blocks, and what does.
   const int owned = 2048 / t.blocks;
   const int high = t.blocks == 1 ? 8 : 4;
-  const int fixed = 80 + 2 * t.blocks * 4 * 8 + 32 * 8 + 2048 * 8 + owned * (8 + 4) + 2048 * (high + 8) + 64;
+  const int fixed = GreedySharedBytes(t) + 2048 * 8 + owned * (8 + 4) + 2048 * (high + 8);
   const int slice = ((t.vocab + t.blocks - 1) / t.blocks + 3) / 4 * 4;
   return fixed + 64 + (t.blocks > 1 ? slice * 4 : 0);
 }
@@ -17,12 +18,14 @@ int SharedBytes(const SampleTactic& t) {
 }  // namespace
 
 SampleTactic SampleTacticOf(int vocab, int sm) {
-  SampleTactic tactic{vocab, 1};
-  if (sm < 90) return tactic;
-  // The fewest blocks whose parts leave room for two blocks on a multiprocessor.
-  const int room = sm == 120 ? 48 << 10 : 72 << 10;
-  for (tactic.blocks = 2; tactic.blocks < 8 && vocab * 4 / tactic.blocks > room;) tactic.blocks *= 2;
-  return tactic;
+  const SampleTactic alone{vocab, 1};
+  if (sm < 90) return alone;
+  // The fewest blocks of which two fit a multiprocessor's shared memory, else as many as a cluster may have.
+  const int limit = sm == 120 ? 99 << 10 : 227 << 10;
+  for (SampleTactic tactic{vocab, 2};; tactic.blocks *= 2) {
+    if (SharedBytes(tactic) <= limit / 2) return tactic;
+    if (tactic.blocks == 8) return SharedBytes(tactic) <= limit ? tactic : alone;
+  }
 }
 
 KernelSource SampleKernel(const SampleTactic& tactic) {
@@ -42,13 +45,13 @@ int64_t SampleScratchFloats(const SampleTactic& tactic, int max_rows) {
 }
 
 Status LaunchSample(const Kernel& kernel, const SampleTactic& tactic, const SampleLaunch& launch, int rows,
-                    abi::Stream stream, bool overlap_previous) {
+                    bool only_greedy, abi::Stream stream, bool overlap_previous) {
   if (rows == 0) return Status::Ok();
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(rows * tactic.blocks);
   shape.block.x = kThreads;
   shape.cluster.x = static_cast<unsigned>(tactic.blocks);
-  shape.dynamic_shared = SharedBytes(tactic);
+  shape.dynamic_shared = only_greedy ? GreedySharedBytes(tactic) : SharedBytes(tactic);
   shape.overlap_previous = overlap_previous;
   return LaunchWith(kernel, shape, stream, launch);
 }

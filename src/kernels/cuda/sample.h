@@ -21,8 +21,10 @@ KernelSource SampleKernel(const SampleTactic& tactic);
 int64_t LogitStride(int vocab);
 // Of SampleLaunch::scratch.
 int64_t SampleScratchFloats(const SampleTactic& tactic, int max_rows);
+// only_greedy: every row has temperature 0 and neither counts, biases, mask nor logprobs; then more rows run
+// at once.
 Status LaunchSample(const Kernel& kernel, const SampleTactic& tactic, const SampleLaunch& launch, int rows,
-                    abi::Stream stream, bool overlap_previous);
+                    bool only_greedy, abi::Stream stream, bool overlap_previous);
 
 std::vector<KernelSource> SampleKernels(int sm);
 

@@ -27,7 +27,10 @@ struct PromptParams {
   const PromptTile* tiles;  // the longest first
   const int* n_tiles;       // how many of them; the grid may be larger
   const int* pages;
-  float scale;  // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale
+  float* partial_out;    // (slots, n_kv_heads, 128, head_dim), not normalised; only where tiles are cut (wgmma)
+  float* partial_state;  // (slots, n_kv_heads, 128, 2): maximum (base 2) and sum
+  unsigned* counters;    // (tiles that are cut, n_kv_heads), zero between launches
+  float scale;           // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale
   float v_scale;
   int n_kv_heads;
   int window;  // 0: all; else keys > position - window

@@ -288,12 +288,9 @@ struct Walk {
   }
 };
 
-LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, State* state) {
-  Lines lines;
-  int id = walk.pages[0];
-  int next = n_pages > 1 ? walk.pages[1] : 0;
-  walk.Keys(id, 0, &lines);
-  walk.Values(id, 0, &lines);
+// The first page of a piece is under way when this is called.
+LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, Lines& lines, State* state) {
+  int id, next = n_pages > 1 ? walk.pages[1] : 0;
   for (int page = 0; page < n_pages; ++page) {
     id = next;
     if (page + 2 < n_pages) next = walk.pages[page + 2];
@@ -348,27 +345,58 @@ LATHE_DEVICE void Deposit(const State& state, Shared* shared, int g, int t) {
 
 LATHE_DEVICE float Weight(float max, float largest) { return max == kNever ? 0.0f : Exp2(max - largest); }
 
-// Merges the parts of a split row in their order.
-LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, int kv_head, char* out) {
-  for (int i = threadIdx.x; i < kGroup * kDim / 2; i += blockDim.x) {
-    const int head = i / (kDim / 2), d = i % (kDim / 2) * 2;
-    float largest = kNever;
-    for (int part = 0; part < piece.n_parts; ++part) {
-      const int64_t at = (static_cast<int64_t>(piece.first_slot + part) * p.n_kv_heads + kv_head) * kGroup + head;
-      largest = fmaxf(largest, __ldcg(p.partial_state + at * 2));
+// Merges the parts of a split row in their order. The parts' weights first, a warp a head; then the weighted sum, four
+// elements a thread, many parts in flight: what counts here is latency.
+LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, int kv_head, char* out, Shared* shared) {
+  constexpr int kRoom = kWarps * kDim;                                                // weights a head
+  constexpr int kItems = (kGroup * kDim / 4 + LATHE_THREADS - 1) / LATHE_THREADS;
+  float* weights = &shared->out[0][0][0];  // (kGroup, kRoom)
+  const int64_t stride = static_cast<int64_t>(p.n_kv_heads) * kGroup;
+  const int64_t at = static_cast<int64_t>(piece.first_slot) * stride + kv_head * kGroup;
+  const float2* states = reinterpret_cast<const float2*>(p.partial_state) + at;
+  float4 sums[kItems];
+#pragma unroll
+  for (int item = 0; item < kItems; ++item) sums[item] = make_float4(0, 0, 0, 0);
+  for (int base = 0; base < piece.n_parts; base += kRoom) {
+    const int n = min(kRoom, piece.n_parts - base);
+    for (int head = Warp(); head < kGroup; head += kWarps) {
+      float largest = kNever, sum = 0;
+      for (int part = Lane(); part < piece.n_parts; part += 32) {
+        const float2 state = __ldcg(states + part * stride + head);
+        const float larger = fmaxf(largest, state.x);
+        sum = sum * Weight(largest, larger) + state.y * Weight(state.x, larger);
+        largest = larger;
+      }
+      const float top = WarpMax(largest);
+      sum = WarpSum(sum * Weight(largest, top));
+      const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
+      for (int part = Lane(); part < n; part += 32)
+        weights[head * kRoom + part] = Weight(__ldcg(states + (base + part) * stride + head).x, top) * inverse;
     }
-    float sum = 0, a = 0, b = 0;
-    for (int part = 0; part < piece.n_parts; ++part) {
-      const int64_t at = (static_cast<int64_t>(piece.first_slot + part) * p.n_kv_heads + kv_head) * kGroup + head;
-      const float2 state = __ldcg(reinterpret_cast<const float2*>(p.partial_state) + at);
-      const float2 v = __ldcg(reinterpret_cast<const float2*>(p.partial_out + at * kDim + d));
-      const float weight = Weight(state.x, largest);
-      sum += weight * state.y;
-      a += weight * v.x;
-      b += weight * v.y;
+    __syncthreads();
+#pragma unroll
+    for (int item = 0; item < kItems; ++item) {
+      const int i = item * LATHE_THREADS + static_cast<int>(threadIdx.x);
+      if (i >= kGroup * kDim / 4) continue;
+      const float4* from = reinterpret_cast<const float4*>(p.partial_out + (at + base * stride) * kDim) + i;
+      const float* weight = weights + i / (kDim / 4) * kRoom;
+#pragma unroll 16
+      for (int part = 0; part < n; ++part) {
+        const float4 v = __ldcg(from + part * stride * (kDim / 4));
+        sums[item].x += weight[part] * v.x;
+        sums[item].y += weight[part] * v.y;
+        sums[item].z += weight[part] * v.z;
+        sums[item].w += weight[part] * v.w;
+      }
     }
-    const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
-    *reinterpret_cast<uint32_t*>(out + i * 4) = PackBf16(a * inverse, b * inverse);
+    __syncthreads();
+  }
+#pragma unroll
+  for (int item = 0; item < kItems; ++item) {
+    const int i = item * LATHE_THREADS + static_cast<int>(threadIdx.x);
+    if (i >= kGroup * kDim / 4) continue;
+    *reinterpret_cast<uint2*>(out + i * 8) =
+        make_uint2(PackBf16(sums[item].x, sums[item].y), PackBf16(sums[item].z, sums[item].w));
   }
 }
 
@@ -413,26 +441,20 @@ LATHE_DEVICE void Finish(const DecodeParams& p, const DecodePiece& piece, int kv
   __syncthreads();
   if (shared->last) {
     __threadfence();
-    MergeParts(p, piece, kv_head, out);
+    MergeParts(p, piece, kv_head, out, shared);
   }
 }
 
-// grid: (columns, n_kv_heads)
+// grid: (columns, n_kv_heads). The plan and the page tables lie there since before the step's first kernel, so they are
+// read, and keys and values of earlier steps are under way, before the kernel that writes q is waited for.
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(const DecodeParams p) {
   extern __shared__ __align__(16) char shared_bytes[];
   Shared* shared = reinterpret_cast<Shared*>(shared_bytes);
-  DependencyWait();
-  const int kv_head = blockIdx.y;
+  const int kv_head = blockIdx.y, g = Lane() / 4, t = Lane() % 4;
   const int first = p.column_first[blockIdx.x], end = p.column_first[blockIdx.x + 1];
-  DependencyLaunch();
-  const int g = Lane() / 4, t = Lane() % 4;
+  bool waited = false;
   for (int i = first; i < end; ++i) {
     const DecodePiece piece = p.pieces[i];
-    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
-    Query query;
-    query.Load(static_cast<const char*>(p.q) + row, g, t, shared->query);
-    State state;
-    state.Clear();
     const int before = piece.first_page * kPageSize;
     const Walk walk = {static_cast<const char*>(p.kv) + kv_head * (2 * kPageSize * kRowBytes),
                        static_cast<int64_t>(p.n_kv_heads) * 2 * kPageSize * kRowBytes,
@@ -442,8 +464,30 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
                        Warp() * 16,
                        g,
                        t};
-    WalkPages(walk, piece.n_pages, p.scale, query, &state);
+    Lines lines;
+    const int id = walk.pages[0];
+    // This step's key, the last one, is not there yet.
+    if (!waited && before + kPageSize >= piece.n_keys) {
+      DependencyWait();
+      DependencyLaunch();
+      waited = true;
+    }
+    walk.Keys(id, 0, &lines);
+    walk.Values(id, 0, &lines);
+    if (!waited) {
+      DependencyWait();
+      DependencyLaunch();
+      waited = true;
+    }
+    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
+    Query query;
+    query.Load(static_cast<const char*>(p.q) + row, g, t, shared->query);
+    State state;
+    state.Clear();
+    WalkPages(walk, piece.n_pages, p.scale, query, lines, &state);
     Deposit(state, shared, g, t);
     Finish(p, piece, kv_head, static_cast<char*>(p.out) + row, shared);
   }
+  // A kernel that does not wait would let the next one start before the one before it has ended.
+  if (!waited) DependencyWait();
 }

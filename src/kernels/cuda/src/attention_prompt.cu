@@ -168,7 +168,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const PromptParam
   for (int n = 0; n < kDim / 8; ++n) out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0;
   Softmax state = {{kNever, kNever}, {0, 0}};
 
-  const int first_page = tile.begin / kPageSize, end_page = (tile.end + kPageSize - 1) / kPageSize;
+  const int first_page = at.first_page, end_page = at.end_page;
   FetchPage(tile, first_page, 0, k_at);
   FetchPage(tile, first_page, 1, v_at);
   for (int page = first_page; page < end_page; ++page) {

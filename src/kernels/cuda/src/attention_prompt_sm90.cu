@@ -37,6 +37,7 @@ struct Room {
   LATHE_DEVICE uint32_t KEmpty(int stage) const { return barriers + (kStages + stage) * 8; }
   LATHE_DEVICE uint32_t VFull(int stage) const { return barriers + (2 * kStages + stage) * 8; }
   LATHE_DEVICE uint32_t VEmpty(int stage) const { return barriers + (3 * kStages + stage) * 8; }
+  LATHE_DEVICE uint32_t Flag() const { return barriers + 4 * kStages * 8; }
 };
 
 // Which block of the ring comes next, and the parity of its barriers.
@@ -54,7 +55,6 @@ struct Work {
   PromptTile at;
   int kv_head;
   int last;                           // packed row
-  int first_position, last_position;  // of the tile's rows
   int first_page, end_page, n_blocks;
   int end;  // keys of the sequence: what lies beyond in its last page may be anything
 
@@ -65,10 +65,8 @@ struct Work {
     at = p.tiles[i / p.n_kv_heads];
     kv_head = i % p.n_kv_heads;
     last = min(at.packed_row + kRows, at.n_rows * kGroup) - 1;
-    first_position = at.first_position + at.packed_row / kGroup;
-    last_position = at.first_position + last / kGroup;
-    first_page = p.window > 0 ? max(0, first_position - p.window + 1) / kPageSize : 0;
-    end_page = last_position / kPageSize + 1;
+    first_page = at.first_page;
+    end_page = at.end_page;
     n_blocks = (end_page - first_page + 1) / 2;
     end = at.first_position + at.n_rows;
     return true;
@@ -119,8 +117,6 @@ LATHE_DEVICE void FetchQuery(const PromptParams& p, const Work& work, uint32_t q
     CopyAsync16(to, static_cast<const char*>(p.q) + from * 2 + chunk * 16);
   }
   CopyAsyncCommit();
-  CopyAsyncWait<0>();
-  ProxyFence();
 }
 
 // Values beyond the sequence's end become zero: their probability is, and 0 * NaN is NaN. Both warpgroups.
@@ -236,6 +232,70 @@ struct Consumer {
         *reinterpret_cast<uint32_t*>(line + n * 16) = PackBf16(out[4 * n + 2 * i] * inverse, out[4 * n + 2 * i + 1] * inverse);
     }
   }
+  // A part of a cut tile: its sums, and whoever is last merges all parts in their order.
+  LATHE_DEVICE int64_t PartRow(const Work& work, int part, int row) const {
+    return ((static_cast<int64_t>(work.at.first_slot) + part) * p.n_kv_heads + work.kv_head) * kRows + row;
+  }
+  LATHE_DEVICE void StorePart(const Work& work, const float (&out)[kDim / 2]) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float total = sum[i];
+      total += ShuffleXor(total, 1);
+      total += ShuffleXor(total, 2);
+      const int64_t row = PartRow(work, work.at.slot - work.at.first_slot, group * 64 + (thread / 32) * 16 + g + 8 * i);
+      if (t == 0)
+        __stcg(reinterpret_cast<float2*>(p.partial_state) + row, make_float2(max[i] == kNever ? kNever : max[i] * p.scale, total));
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+        __stcg(reinterpret_cast<float2*>(p.partial_out + row * kDim + n * 8 + t * 2),
+               make_float2(out[4 * n + 2 * i], out[4 * n + 2 * i + 1]));
+    }
+    __threadfence();
+    NamedBarrier(3, kConsumers);
+    if (threadIdx.x == 128) {
+      unsigned* counter = p.counters + work.at.counter * p.n_kv_heads + work.kv_head;
+      const bool last = atomicAdd(counter, 1u) == static_cast<unsigned>(work.at.n_parts - 1);
+      if (last) *counter = 0;
+      asm volatile("st.shared.u32 [%0], %1;" ::"r"(room.Flag()), "r"(static_cast<int>(last)) : "memory");
+    }
+    NamedBarrier(3, kConsumers);
+    int last;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(last) : "r"(room.Flag()) : "memory");
+    if (last != 0) {
+      __threadfence();
+      MergeParts(work);
+    }
+  }
+  LATHE_DEVICE void MergeParts(const Work& work) const {
+    constexpr int kPieces = kDim / 4;
+    const int n_heads = p.n_kv_heads * kGroup;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x) - 128; i < kRows * kPieces; i += kConsumers) {
+      const int row = i / kPieces, packed = work.at.packed_row + row;
+      float top = kNever, total = 0;
+      float4 v = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+      for (int part = 0; part < work.at.n_parts; ++part) {
+        const int64_t at = PartRow(work, part, row);
+        const float2 state = __ldcg(reinterpret_cast<const float2*>(p.partial_state) + at);
+        const float4 more = __ldcg(reinterpret_cast<const float4*>(p.partial_out + at * kDim) + i % kPieces);
+        const float larger = fmaxf(top, state.x);
+        const float old = top == kNever ? 0.0f : Exp2(top - larger), now = state.x == kNever ? 0.0f : Exp2(state.x - larger);
+        top = larger;
+        total = total * old + state.y * now;
+        v.x = v.x * old + more.x * now;
+        v.y = v.y * old + more.y * now;
+        v.z = v.z * old + more.z * now;
+        v.w = v.w * old + more.w * now;
+      }
+      if (packed > work.last) continue;
+      const float inverse = total > 0 ? p.v_scale / total : 0.0f;
+      const int64_t to =
+          (static_cast<int64_t>(work.at.first_row + packed / kGroup) * n_heads + work.kv_head * kGroup + packed % kGroup) * kDim;
+      *reinterpret_cast<uint2*>(static_cast<char*>(p.out) + to * 2 + i % kPieces * 8) =
+          make_uint2(PackBf16(v.x * inverse, v.y * inverse), PackBf16(v.z * inverse, v.w * inverse));
+    }
+  }
   // Waits for the values of `block` in the ring and makes them safe to multiply.
   LATHE_DEVICE void AwaitValues(const Work& work, int block, const Ring& ring) const {
     BarrierWait(room.VFull(ring.stage), ring.parity);
@@ -243,14 +303,22 @@ struct Consumer {
     if (valid < kKeys) ClearBeyond(room.V(ring.stage), valid);
   }
 
+  // The scores of a tile are all there: q of the next one may take the place of its q.
+  LATHE_DEVICE void FetchNextQuery(int round) const {
+    NamedBarrier(1 + group, 128);
+    Work next;
+    if (next.Find(p, round)) FetchQuery(p, next, room.q, group * 64, thread);
+  }
+
   LATHE_DEVICE void Run() {
     const uint32_t q = room.q + group * (64 * 128);
     Ring keys, values;
     Work work;
     if (group == 1) PassTurn();
+    if (work.Find(p, 0)) FetchQuery(p, work, room.q, group * 64, thread);
     for (int round = 0; work.Find(p, round); ++round) {
-      NamedBarrier(1 + group, 128);  // nobody reads the last tile's q any more
-      FetchQuery(p, work, room.q, group * 64, thread);
+      CopyAsyncWait<0>();
+      ProxyFence();
       NamedBarrier(1 + group, 128);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -304,11 +372,15 @@ struct Consumer {
       Pin(out);
       WgmmaFence();
       IssueOutput(probabilities, room.V(values.stage), out);
+      FetchNextQuery(round + 1);
       WgmmaWait<0>();
       Pin(out);
       Release(room.VEmpty(values.stage));
       values.Next();
-      Store(work, out);
+      if (work.at.slot < 0)
+        Store(work, out);
+      else
+        StorePart(work, out);
     }
   }
 };

@@ -50,14 +50,15 @@ struct Shared {
   SampleParams params;
   uint64_t exchange[2][kBlocks][4];
   uint64_t reduce[32];
-  uint64_t list[kList];
-  uint64_t sums[kOwned];  // inclusive, over all buckets up to this one
-  uint32_t counts[kOwned];
-  High bucket_high[kBuckets];
-  uint32_t bucket_count[kBuckets], bucket_low[kBuckets];
-  uint32_t n_list, first;
   uint64_t total_count, total_sum;  // of the whole row
   uint64_t count_below, sum_below;  // in buckets of blocks of lower rank
+  uint32_t n_list, first;
+  // From here on: not there in a launch whose rows are all greedy, without adjustments or logprobs.
+  uint64_t list[kList];
+  uint64_t sums[kOwned];  // inclusive, over all buckets up to this one
+  High bucket_high[kBuckets];
+  uint32_t counts[kOwned];
+  uint32_t bucket_count[kBuckets], bucket_low[kBuckets];
 };
 
 // ---- sums over the block and the cluster -----------------------------------------------------------------------
@@ -159,6 +160,7 @@ struct Scale {
     per_bucket = range > 0 && range < 1e38f ? (kBuckets - 1) / range : 0.0f;
   }
   LATHE_DEVICE uint32_t Weight(float v) const {
+    if (temperature == 1) return SampleWeight(__fsub_rn(v, largest));
     return temperature > 0 ? SampleWeight(__fdiv_rn(__fsub_rn(v, largest), temperature)) : 1;
   }
   LATHE_DEVICE int Bucket(float v) const {
@@ -174,7 +176,7 @@ struct Mark {
   double enough;
   LATHE_DEVICE bool Reached(uint64_t count, uint64_t sum) const {
     if (kind == kCount) return count >= number;
-    if (kind == kEnough) return count > 0 && static_cast<double>(sum) >= enough;
+    if (kind == kEnough) return sum > 0 && static_cast<double>(sum) >= enough;
     return sum > number;
   }
 };
@@ -317,17 +319,20 @@ class Row {
 
   // ---- places in the order -------------------------------------------------------------------------------------
 
-  // Counts and sums of all buckets. Leaves cumulative ones in the blocks that own them; total_ on every thread.
-  LATHE_DEVICE void Histogram(const Scale& scale) {
+  // Counts and sums of all buckets; counts only where a mark asks for them. Leaves cumulative ones in the blocks that own them; total_ on every thread.
+  LATHE_DEVICE void Histogram(const Scale& scale, bool counted) {
     for (int i = threadIdx.x; i < kBuckets; i += kThreads)
       shared_->bucket_count[i] = shared_->bucket_low[i] = shared_->bucket_high[i] = 0;
     __syncthreads();
+    const bool summed = scale.temperature > 0;
+#pragma unroll 4
     for (int i = threadIdx.x; i < n_; i += kThreads) {
       const float v = values_[i];
       const uint32_t weight = scale.Weight(v);
       if (weight == 0) continue;
       const int b = scale.Bucket(v);
-      atomicAdd(&shared_->bucket_count[b], 1u);
+      if (counted) atomicAdd(&shared_->bucket_count[b], 1u);
+      if (!summed) continue;
       atomicAdd(&shared_->bucket_low[b], weight & 0x3fffu);
       atomicAdd(&shared_->bucket_high[b], static_cast<High>(weight >> 14));
     }
@@ -398,16 +403,16 @@ class Row {
         Group::Store(&shared_->exchange[team_.phase][0][0], r, team_.rank * kOwned + b);
         Group::Store(&shared_->exchange[team_.phase][0][1], r, count_before);
         Group::Store(&shared_->exchange[team_.phase][0][2], r, sum_before);
-        Group::Store(&shared_->exchange[team_.phase][0][3], r, count - count_before);
       }
     }
     team_.Exchange();
     const uint64_t* told = shared_->exchange[team_.phase ^ 1][0];
     const int bucket = static_cast<int>(told[0]);
     const uint64_t count_before = told[1], sum_before = told[2];
-    if (told[3] > kList) return FindByBits(scale, mark, bucket, count_before, sum_before);
     Collect([&](float v) { return scale.Bucket(v) == bucket && scale.Weight(v) != 0; }, 0);
     Group::Sync();
+    const bool overflow = Group::Load(&shared_->n_list, 0) > kList;
+    if (overflow) return FindByBits(scale, mark, bucket, count_before, sum_before);
     if (team_.rank == 0) FindInList(scale, mark, count_before, sum_before);
     team_.Exchange();
     told = shared_->exchange[team_.phase ^ 1][0];
@@ -417,6 +422,7 @@ class Row {
   // Ranks of the tokens that `wanted` names, and are not below `least`, into the list of block 0.
   template <typename Wanted>
   LATHE_DEVICE void Collect(Wanted wanted, uint64_t least) {
+#pragma unroll 4
     for (int i = threadIdx.x; i < n_; i += kThreads) {
       const float v = values_[i];
       if (!wanted(v)) continue;
@@ -501,7 +507,7 @@ class Row {
   LATHE_DEVICE int Top(const SampleLaunch& launch, double log_sum) {
     const int n = min(min(params_.n_top_logprobs, kMaxTopLogprobs), VOCAB);
     const Scale scale(max_, min_, 0.0f);
-    Histogram(scale);
+    Histogram(scale, true);
     const Place last = Find(scale, {Mark::kCount, static_cast<uint64_t>(n), 0});
     if (threadIdx.x == 0) shared_->n_list = 0;
     Group::Sync();
@@ -524,7 +530,7 @@ class Row {
     if (!any_) return -1;
     if (!random || max_ > -kLowest) return best_;
     const Scale scale(max_, min_, params_.temperature);
-    Histogram(scale);
+    Histogram(scale, params_.top_k > 0);
     uint64_t cut = 0, sum = shared_->total_sum;
     if (params_.top_k > 0 && static_cast<uint64_t>(params_.top_k) < shared_->total_count) {
       const Place place = Find(scale, {Mark::kCount, static_cast<uint64_t>(params_.top_k), 0});
@@ -583,7 +589,7 @@ class Row {
   float max_ = 0, min_ = 0;
 };
 
-LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 2) LATHE_ENTRY(const SampleLaunch launch) {
+LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 3) LATHE_ENTRY(const SampleLaunch launch) {
   extern __shared__ __align__(16) char room[];
   DependencyWait();
   DependencyLaunch();

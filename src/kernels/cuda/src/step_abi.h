@@ -32,14 +32,18 @@ struct DecodePiece {
   int unused[2];
 };
 
-// 128 rows (or fewer) of prompt attention: rows are (token, query head of one kv head), head fastest.
+// Up to 128 rows of prompt attention: rows are (token, query head of one kv head), head fastest. A tile with many keys may
+// be cut into parts of them, as a DecodePiece.
 struct PromptTile {
   int first_row;       // of the sequence's slice in q
   int n_rows;          // tokens in the slice
   int first_position;  // of the slice's first token
   int pages_at;
   int packed_row;      // first (token, head) row of this tile within the slice
-  int unused[3];
+  int first_page, end_page;  // of this part
+  int slot;            // -1: all there is
+  int first_slot, n_parts, counter;
+  int unused;
 };
 
 // SampleRow of kernels/api/sample.h; *_at are byte offsets from the start of the step's buffer.

@@ -1,5 +1,5 @@
 // fp8 KV pages to bf16 ones, exactly (scales are the attention kernel's affair), so that prompt attention has one kind
-// of input. Macros: PAGE_ELEMENTS (of a page of one layer: 2 * n_kv_heads * 64 * head_dim). grid: pages.
+// of input. Macros: PAGE_ELEMENTS (of a page of one layer: 2 * n_kv_heads * 64 * head_dim). grid: (pages, slices of a page).
 #include "rows.cuh"
 #include "small_abi.h"
 
@@ -12,7 +12,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const WidenParams
   const uint8_t* from = static_cast<const uint8_t*>(p.kv) + static_cast<int64_t>(p.pages[blockIdx.x]) * PAGE_ELEMENTS;
   uint16_t* to = static_cast<uint16_t*>(p.out) + static_cast<int64_t>(blockIdx.x) * PAGE_ELEMENTS;
 #pragma unroll 4
-  for (int i = threadIdx.x * 16; i < PAGE_ELEMENTS; i += LATHE_THREADS * 16) {
+  for (int i = (blockIdx.y * LATHE_THREADS + threadIdx.x) * 16; i < PAGE_ELEMENTS; i += gridDim.y * LATHE_THREADS * 16) {
     const uint4 in = LoadStream(from + i);
     const uint32_t words[4] = {in.x, in.y, in.z, in.w};
     Eight out[2];
