@@ -14,8 +14,10 @@ TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
 TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
 # What the clients of the tests need from PyPI, by tests/clients/requirements.txt.
 CLIENTS := build/clients-venv
+# NVIDIA's run-time compiler from PyPI: it needs no GPU.
+KERNELS := build/kernels-venv
 
-.PHONY: help demo serve test test-clients test-load build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test test-clients test-kernels test-load build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +71,18 @@ $(CLIENTS)/ready: tests/clients/requirements.txt
 
 test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
+
+$(KERNELS)/ready: tests/kernels/requirements.txt
+	@python3 -m venv $(KERNELS)
+	@$(KERNELS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@ln -sfn "$$(dirname "$$(find "$$PWD/$(KERNELS)" -name 'libnvrtc.so.*' | head -1)")" $(KERNELS)/nvrtc
+	@touch $@
+
+test-kernels: $(KERNELS)/ready  ## compile every CUDA kernel for every supported chip (NVRTC from PyPI, no GPU needed)
+	@tools/bootstrap.sh test
+	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
+	@cmake --build build/release -j$(JOBS) --target kernels_cuda_test
+	@LATHE_NVRTC=$(CURDIR)/$(KERNELS)/nvrtc build/release/kernels_cuda_test --gtest_brief=1
 
 test-load: app  ## lathe serve under load and abuse, minutes; SCALE=10 for more (docs/reliability.md)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/load/run.sh

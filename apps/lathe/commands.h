@@ -18,6 +18,7 @@ void AddBenchServing(Command& bench);
 void AddEvalPerplexity(Command& eval);
 void AddSynth(Command& root);
 void AddMachine(Command& root);
+void AddDevices(Command& root);
 void AddVersion(Command& root);
 
 }  // namespace lathe::cli

@@ -26,6 +26,7 @@ int Run(int argc, char** argv) {
   lathe::cli::AddEvalPerplexity(eval);
   lathe::cli::AddSynth(root);
   lathe::cli::AddMachine(root);
+  lathe::cli::AddDevices(root);
   lathe::cli::AddVersion(root);
   return line.Run(argc, argv);
 }

@@ -16,7 +16,7 @@
 // With programmatic dependent launch the first stages of W are under way before the previous kernel has ended: only x,
 // residual and y wait for it.
 //
-// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS, COPIERS, X_KB.
+// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS, COPIERS, X_KB, BLOCKS (an SM).
 #include "gemm.cuh"
 
 constexpr bool kResident = X_KB > 0;
@@ -246,7 +246,7 @@ LATHE_DEVICE void FinishGroup(const GemmArgs& args, const Shared& shared, int gr
   NamedBarrier(1, WARPS * 32);
 }
 
-LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const __grid_constant__ GemmArgs args) {
+LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __grid_constant__ GemmArgs args) {
   extern __shared__ __align__(128) char memory[];
   Shared shared;
   shared.stages = SharedAddress(memory);
