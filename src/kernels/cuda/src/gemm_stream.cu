@@ -2,7 +2,7 @@
 //
 // A block takes groups of ROWS rows of W, as many as there are, and all of K. COPIERS warps copy: for each stage, CHUNK
 // bytes of every row of the group as one bulk copy each (cp.async before sm_90), through a ring of STAGES stages that
-// runs on across groups. A warp issues a bulk copy in about 75 ns, so one warp of 1 KB copies alone is not enough for
+// runs on across groups. A warp issues a bulk copy in about 50 ns, so one warp of 1 KB copies alone is not enough for
 // an H200's memory. WARPS warps multiply: they share each stage along K, and add up their sums in a fixed order at the
 // end of a group, so the result depends on CHUNK and WARPS, not on M or on the grid.
 //
