@@ -40,7 +40,8 @@ EngineCore::EngineCore(EngineParts parts, const EngineOptions& options)
       info_(std::move(parts.info)),
       defaults_(std::move(parts.defaults)),
       max_queued_(static_cast<size_t>(OrDefault(options.max_queued_requests, kDefaultQueue))),
-      scheduler_(executor_->limits(), MakeSchedulerOptions(options, executor_->limits())) {
+      scheduler_(executor_->limits(), MakeSchedulerOptions(options, executor_->limits())),
+      pace_(options.max_step_growth) {
   info_.max_context = scheduler_.max_context();
   stats_.pages_total = executor_->limits().n_pages;
   stats_.page_size = counts_.page_size = executor_->limits().page_size;

@@ -11,6 +11,7 @@
 #include "runtime/engine/engine_core.h"
 #include "runtime/engine/prepare.h"
 #include "runtime/engine/request_stream.h"
+#include "runtime/engine/step_pace.h"
 #include "runtime/sched/scheduler.h"
 
 namespace lathe {
@@ -88,6 +89,7 @@ class EngineCore final : public Engine {
   // The engine's thread only (Scheduler::CheckFits and max_context: any thread).
   Scheduler scheduler_;
   std::unordered_map<RequestId, std::unique_ptr<RequestStream>> streams_;
+  StepPace pace_;
   std::vector<Command> taken_;
   std::vector<DirectJob*> jobs_;
   std::vector<SequenceEvent> events_;

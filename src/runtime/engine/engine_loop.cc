@@ -74,6 +74,11 @@ void EngineCore::FinishJob(DirectJob* job, DirectResult result) {
 }
 
 void EngineCore::RunStep() {
+  if (pace_.bounds()) {
+    const int n_decoding = scheduler_.n_decoding();
+    if (n_decoding > 0)
+      scheduler_.LimitPromptRows(pace_.PromptRows(n_decoding, executor_->limits().max_step_rows));
+  }
   const Step* step = scheduler_.BuildStep(NowSeconds(), &events_);
   Deliver();
   if (step == nullptr) return;
@@ -85,6 +90,9 @@ void EngineCore::RunStep() {
   const Status status = executor_->Execute(*step, &result_);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
+  if (pace_.bounds()) {
+    pace_.Record(scheduler_.step_decodes(), scheduler_.step_prompt_rows(), counts_.last_step_time - start);
+  }
   CountStep(step->sequences.size());
   if (status.ok()) {
     scheduler_.ApplyResult(result_, &events_);

@@ -19,7 +19,10 @@ const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events)
   started_.clear();
   scheduled_.clear();
   preempted_ = false;
+  rows_end_ = max_step_rows_;
   PlaceDecodes();
+  step_decodes_ = step_.n_rows();
+  if (step_decodes_ > 0 && prompt_rows_ < RowsLeft()) rows_end_ = step_decodes_ + prompt_rows_;
   PlacePrompts();
   if (scheduled_.empty()) {
     LATHE_CHECK(requests_.empty());
@@ -65,18 +68,19 @@ void Scheduler::PlacePrompts() {
   for (Sequence* seq : running_) {
     if (!seq->decodes()) prompts_.push_back(seq);
   }
+  prompt_half_ = RowsLeft() / 2;
   bool may_admit = !preempted_;
   for (size_t next = 0; RowsLeft() > 0;) {
     Sequence* seq = next < prompts_.size() ? prompts_[next] : nullptr;
     if (may_admit && !waiting_.empty() && (seq == nullptr || BetterRank()(*waiting_.begin(), seq))) {
       Sequence* head = *waiting_.begin();
       may_admit = static_cast<int>(running_.size()) < max_sequences_ && TryAdmit(head);
-      if (may_admit) PlaceChunk(head);
+      if (may_admit) PlaceChunk(head, RowsFor(*head, next));
       continue;
     }
     if (seq == nullptr) break;
-    PlaceChunk(seq);
     ++next;
+    PlaceChunk(seq, RowsFor(*seq, next));
   }
 }
 
@@ -104,7 +108,27 @@ bool Scheduler::TryAdmit(Sequence* seq) {
   return true;
 }
 
-void Scheduler::PlaceChunk(Sequence* seq) {
+// Rows that a prompt may take of those left. One longer than half of what prompts have in this step leaves up
+// to that half to short ones behind it, which would otherwise wait for its end. Behind it: prompts_[next] and
+// on.
+int Scheduler::RowsFor(const Sequence& seq, size_t next) const {
+  const int left = RowsLeft(), half = prompt_half_;
+  if (seq.n_pending() <= left) return left;
+  int wanted = 0;
+  const auto add = [&](const Sequence& other) {
+    if (other.n_pending() <= half) wanted += other.n_pending();
+  };
+  for (size_t i = next; i < prompts_.size() && wanted < half; ++i) add(*prompts_[i]);
+  const bool may_admit = static_cast<int>(running_.size()) < max_sequences_ && !is_blocked_;
+  for (auto it = waiting_.begin(); may_admit && it != waiting_.end() && wanted < half; ++it) add(**it);
+  return std::max(0, left - std::min(wanted, half));
+}
+
+int Scheduler::n_decoding() const {
+  return static_cast<int>(std::ranges::count_if(running_, [](const Sequence* s) { return s->decodes(); }));
+}
+
+void Scheduler::PlaceChunk(Sequence* seq, int max_rows) {
   const int adopted = kv_.Adopt(&seq->kv, seq->tokens, seq->n_computed) - seq->n_computed;
   seq->n_computed += adopted;
   if (seq->first_pass) {
@@ -112,7 +136,7 @@ void Scheduler::PlaceChunk(Sequence* seq) {
     counters_.cached_tokens += static_cast<uint64_t>(adopted);
   }
 
-  int n_rows = RopeRows(*seq, std::min(seq->n_pending(), RowsLeft()));
+  int n_rows = RopeRows(*seq, std::min(seq->n_pending(), max_rows));
   int n_reports = ReportRows(*seq, n_rows);
   if (n_reports > LogitsLeft()) {
     n_reports = LogitsLeft();

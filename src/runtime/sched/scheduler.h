@@ -102,6 +102,13 @@ class Scheduler {
   // Ends everything with kError (the device is lost) or kCancelled.
   void CancelAll(FinishReason reason, const Status& error, std::vector<SequenceEvent>* events);
 
+  // At most so many rows of prompts (at least 1) share a step with sequences that decode.
+  void LimitPromptRows(int rows) { prompt_rows_ = rows > 1 ? rows : 1; }
+  // Rows of prompts in the step last built, and sequences that decode in it.
+  int step_prompt_rows() const { return step_.n_rows() - step_decodes_; }
+  int step_decodes() const { return step_decodes_; }
+  int n_decoding() const;  // sequences that will decode in the next step
+
   // The next step, or null when nothing is to be done. First ends what is past its deadline. The step and
   // what it points to stay as they are until ApplyResult.
   const Step* BuildStep(double now, std::vector<SequenceEvent>* events);
@@ -137,7 +144,8 @@ class Scheduler {
   void ExpireDeadlines(double now, std::vector<SequenceEvent>* events);
   void PlaceDecodes();
   void PlacePrompts();
-  void PlaceChunk(Sequence* seq);
+  void PlaceChunk(Sequence* seq, int max_rows);
+  int RowsFor(const Sequence& seq, size_t next) const;
   bool TryAdmit(Sequence* seq);
   void Preempt(Sequence* seq);
   void AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits);
@@ -145,7 +153,7 @@ class Scheduler {
   int ReportRows(const Sequence& seq, int n_rows) const;
   int RopeLength(const Sequence& seq, int first, int n_rows) const;
   int RopeRows(const Sequence& seq, int n_rows) const;
-  int RowsLeft() const { return max_step_rows_ - step_.n_rows(); }
+  int RowsLeft() const { return rows_end_ - step_.n_rows(); }
   int LogitsLeft() const { return limits_.max_logit_rows - static_cast<int>(step_.logit_rows.size()); }
 
   // Results and life cycle (scheduler.cc).
@@ -181,6 +189,10 @@ class Scheduler {
   std::vector<RequestId> started_;
   std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
   std::vector<Sequence*> prompts_;    // scratch
+  int prompt_rows_ = std::numeric_limits<int>::max();
+  int step_decodes_ = 0;
+  int prompt_half_ = 0;  // half of the rows that prompts may have in the step being built
+  int rows_end_ = 0;     // of the step being built: what prompts may fill it to
   bool in_step_ = false;
   bool preempted_ = false;  // in this step
 

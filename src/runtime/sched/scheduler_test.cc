@@ -142,6 +142,42 @@ TEST(Scheduler, DecodesComeFirstAndPromptsFillTheRest) {
   d.RunAll();
 }
 
+TEST(Scheduler, ALongPromptLeavesHalfToShortOnesBehindIt) {
+  Driver d(kLimits);
+  d.Add(1, Iota(60), Greedy(4));
+  d.Add(2, Iota(60, 3), Greedy(4));  // long too: waits its turn
+  d.Add(3, Iota(5, 7), Greedy(4));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(11, 5));  // of 16 rows
+  EXPECT_EQ((d.outputs[{3, 0}].tokens.size()), 1u);
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 15));  // nobody short is left: first come, first served
+  d.RunAll();
+  EXPECT_THAT(d.order, ElementsAre(3, 1, 2));
+}
+
+TEST(Scheduler, PromptRowsAreBoundedBesideDecodesOnly) {
+  Driver d(kLimits);
+  d.scheduler.LimitPromptRows(3);
+  d.Add(1, Iota(10), Greedy(20));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(10));
+  EXPECT_EQ(d.scheduler.step_decodes(), 0);
+  EXPECT_EQ(d.scheduler.n_decoding(), 1);
+  d.Add(2, Iota(20, 2), Greedy(2));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 3));
+  EXPECT_EQ(d.scheduler.step_decodes(), 1);
+  EXPECT_EQ(d.scheduler.step_prompt_rows(), 3);
+  d.scheduler.LimitPromptRows(0);  // progress in any case
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 1));
+  d.scheduler.LimitPromptRows(1000);
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 15));
+  d.RunAll();
+}
+
 TEST(Scheduler, ContextEndsASequence) {
   SchedulerOptions options;
   options.max_context = 24;

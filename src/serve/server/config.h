@@ -19,6 +19,7 @@ struct ServerConfig {
   int threads = 0, context = 0, max_sequences = 0, max_step_tokens = 0;
   uint64_t kv_bytes = 0;
   bool prefix_cache = true;
+  int max_step_growth = 2;
   // API.
   std::string model_name;
   std::vector<std::string> model_aliases;

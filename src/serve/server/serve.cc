@@ -128,6 +128,7 @@ Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
   options.max_context = config.context;
   options.max_queued_requests = config.max_queued_requests;
   options.prefix_cache = config.prefix_cache;
+  options.max_step_growth = config.max_step_growth;
   if (!config.chat_template.empty()) {
     auto source = ReadFile(config.chat_template, 1 << 20);
     LATHE_RETURN_IF_ERROR(source.status().WithContext("chat_template"));
