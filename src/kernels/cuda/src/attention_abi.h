@@ -6,16 +6,17 @@
 namespace lathe::cuda {
 
 struct DecodeParams {
-  const void* q;              // (rows, n_heads, head_dim) bf16, not scaled
-  void* out;                  // (rows, n_heads, head_dim) bf16
-  const void* kv;             // this layer's pool
+  const void* q;   // (rows, n_heads, head_dim) bf16, not scaled
+  void* out;       // (rows, n_heads, head_dim) bf16
+  const void* kv;  // this layer's pool
   const DecodePiece* pieces;
-  const int* column_first;    // (grid.x + 1): column c of the grid has pieces [column_first[c], column_first[c + 1])
-  const int* pages;           // page tables
-  float* partial_out;         // (slots, n_kv_heads, group, head_dim), not normalised
-  float* partial_state;       // (slots, n_kv_heads, group, 2): maximum (base 2) and sum
-  unsigned* counters;         // (rows that are split, n_kv_heads), zero between launches
-  float scale;                // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale
+  const int*
+      column_first;    // (grid.x + 1): column c of the grid has pieces [column_first[c], column_first[c + 1])
+  const int* pages;    // page tables
+  float* partial_out;  // (slots, n_kv_heads, group, head_dim), not normalised
+  float* partial_state;  // (slots, n_kv_heads, group, 2): maximum (base 2) and sum
+  unsigned* counters;    // (rows that are split, n_kv_heads), zero between launches
+  float scale;           // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale
   float v_scale;
   int n_kv_heads;
 };
@@ -27,7 +28,7 @@ struct PromptParams {
   const PromptTile* tiles;  // the longest first
   const int* n_tiles;       // how many of them; the grid may be larger
   const int* pages;
-  float* partial_out;    // (slots, n_kv_heads, 128, head_dim), not normalised; only where tiles are cut (wgmma)
+  float* partial_out;  // (slots, n_kv_heads, 128, head_dim), not normalised; only where tiles are cut (wgmma)
   float* partial_state;  // (slots, n_kv_heads, 128, 2): maximum (base 2) and sum
   unsigned* counters;    // (tiles that are cut, n_kv_heads), zero between launches
   float scale;           // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale

@@ -47,13 +47,14 @@ struct Cluster {
     }
     return out;
   }
-  LATHE_DEVICE static uint32_t Increment(uint32_t* pointer, int rank) {
+  // What stood there before.
+  LATHE_DEVICE static uint32_t Add(uint32_t* pointer, int rank, uint32_t value) {
     uint32_t out = 0;
     if constexpr (kBlocks == 1) {
-      out = atomicAdd(pointer, 1u);
+      out = atomicAdd(pointer, value);
     } else {
 #if __CUDA_ARCH__ >= 900
-      asm volatile("atom.shared::cluster.add.u32 %0, [%1], 1;" : "=r"(out) : "r"(Map(pointer, rank)) : "memory");
+      asm volatile("atom.shared::cluster.add.u32 %0, [%1], %2;" : "=r"(out) : "r"(Map(pointer, rank)), "r"(value) : "memory");
 #endif
     }
     return out;

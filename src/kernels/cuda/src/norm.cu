@@ -33,6 +33,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams 
     x[piece] = Load8F32(p.residual + in_row + i);
     if (DELTA != 0) {
       Eight delta = LoadDelta(p.delta, in_row + i);
+#pragma unroll 1
       for (int part = 1; part < p.n_parts; ++part) {
         const Eight more = LoadDelta(p.delta, in_row + i + part * p.part_stride);
 #pragma unroll

@@ -419,7 +419,8 @@ class Row {
     return {told[0], told[1]};
   }
 
-  // Ranks of the tokens that `wanted` names, and are not below `least`, into the list of block 0.
+  // Ranks of the tokens that `wanted` names, and are not below `least`, into the list of block 0: each block's own list
+  // first, which the others then send over in one go.
   template <typename Wanted>
   LATHE_DEVICE void Collect(Wanted wanted, uint64_t least) {
 #pragma unroll 4
@@ -428,9 +429,17 @@ class Row {
       if (!wanted(v)) continue;
       const uint64_t rank = RankOf(v, begin_ + i);
       if (rank < least) continue;
-      const uint32_t at = Group::Increment(&shared_->n_list, 0);
-      if (at < kList) Group::Store(&shared_->list[at], 0, rank);
+      const uint32_t at = atomicAdd(&shared_->n_list, 1u);
+      if (at < kList) shared_->list[at] = rank;
     }
+    if (team_.rank == 0) return;
+    __syncthreads();
+    const uint32_t n = shared_->n_list;
+    if (threadIdx.x == 0) shared_->first = Group::Add(&shared_->n_list, 0, n);
+    __syncthreads();
+    const uint32_t base = shared_->first;
+    for (uint32_t i = threadIdx.x; i < n && base + i < kList; i += kThreads)
+      Group::Store(&shared_->list[base + i], 0, shared_->list[i]);
   }
 
   // Descending, one block; what is missing to a power of two sorts last. Returns that power.
@@ -443,12 +452,18 @@ class Row {
     for (int run = 2; run <= size; run *= 2)
       for (int step = run / 2; step > 0; step /= 2) {
         for (int i = threadIdx.x; i < size / 2; i += kThreads) {
-          const int low = 2 * step * (i / step) + i % step, high = low + step;
+          const int low = (i & ~(step - 1)) << 1 | (i & (step - 1)), high = low + step;
           const uint64_t a = shared_->list[low], b = shared_->list[high];
           if ((a < b) == ((low & run) == 0)) shared_->list[low] = b, shared_->list[high] = a;
         }
-        __syncthreads();
+        // Up to a distance of 32 a warp's pairs are its own.
+        const int next = step > 1 ? step / 2 : run;
+        if (step > 32 || next > 32)
+          __syncthreads();
+        else
+          __syncwarp();
       }
+    __syncthreads();
     return size;
   }
 
@@ -589,7 +604,7 @@ class Row {
   float max_ = 0, min_ = 0;
 };
 
-LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 3) LATHE_ENTRY(const SampleLaunch launch) {
+LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS == 1 ? 2 : 3) LATHE_ENTRY(const SampleLaunch launch) {
   extern __shared__ __align__(16) char room[];
   DependencyWait();
   DependencyLaunch();

@@ -14,13 +14,13 @@ struct EmbedParams {
 
 // residual += the sum of `n_parts` deltas; out = residual / rms(residual) * gain.
 struct NormParams {
-  float* residual;         // (rows, hidden)
-  const void* delta;       // (n_parts, rows, hidden), DELTA: 1 bf16, 2 f32; 0: none
-  const float* gain;       // (hidden)
-  void* out;               // (rows, hidden), OUT: 1 bf16, 2 e4m3, 3 f32
-  float* scales;           // (rows) of e4m3
-  const int* rows;         // GATHER: out row i is of residual row rows[i], and residual stays as it is
-  long long part_stride;   // elements between parts of delta
+  float* residual;        // (rows, hidden)
+  const void* delta;      // (n_parts, rows, hidden), DELTA: 1 bf16, 2 f32; 0: none
+  const float* gain;      // (hidden)
+  void* out;              // (rows, hidden), OUT: 1 bf16, 2 e4m3, 3 f32
+  float* scales;          // (rows) of e4m3
+  const int* rows;        // GATHER: out row i is of residual row rows[i], and residual stays as it is
+  long long part_stride;  // elements between parts of delta
   int n_parts;
   float eps;
 };
@@ -42,10 +42,10 @@ struct RopeParams {
   const float* bias;    // the same columns (HAS_BIAS)
   const float* q_gain;  // (HEAD_DIM) (QK_NORM)
   const float* k_gain;
-  const float* cos;     // (rows, ROTARY_DIM / 2)
+  const float* cos;  // (rows, ROTARY_DIM / 2)
   const float* sin;
-  void* q;              // (rows, n_heads, HEAD_DIM) bf16
-  void* kv;             // this layer's pool
+  void* q;   // (rows, n_heads, HEAD_DIM) bf16
+  void* kv;  // this layer's pool
   float eps;
   float inverse_k_scale, inverse_v_scale;  // KV_FP8
   int n_rows, n_heads, n_kv_heads;
