@@ -7,6 +7,7 @@
 #include <set>
 
 #include "kernels/cuda/gemm_measure.h"
+#include "kernels/cuda/gemm_table.h"
 #include "platform/cuda/testing/fake_driver.h"
 #include "platform/cuda/testing/fake_nvrtc.h"
 
@@ -133,6 +134,51 @@ TEST_F(GemmMeasurerTest, TunesASequence) {
   ASSERT_TRUE(tactics.ok()) << tactics.status().message();
   EXPECT_EQ(tactics->size(), 2u);
   EXPECT_NEAR(us, 2 * fake().us_per_launch, 1e-3);
+}
+
+TEST_F(GemmMeasurerTest, ATableOfWhatWon) {
+  GemmProblem other = problem_;
+  other.n = 256;
+  const auto table = TuneGemms(*measurer_, {problem_, other}, 24);
+  ASSERT_TRUE(table.ok()) << table.status().message();
+  EXPECT_EQ(table->choices().size(), 12u);  // 1, 2, 4, 8, 16 and 24 tokens
+  for (const int m : {1, 2, 3, 16, 17, 24}) {
+    GemmProblem asked = problem_;
+    asked.m = m;
+    const GemmChoice* choice = table->Find(asked);
+    ASSERT_NE(choice, nullptr) << m;
+    EXPECT_GE(choice->problem.m, m);
+    EXPECT_LE(choice->problem.m, std::max(24, 2 * m));
+    EXPECT_EQ(choice->problem.n, asked.n);
+  }
+  GemmProblem absent = problem_;
+  absent.m = 25;
+  EXPECT_EQ(table->Find(absent), nullptr);
+  absent = problem_;
+  absent.epilogue = GemmEpilogue::kF32;
+  EXPECT_EQ(table->Find(absent), nullptr);
+  const auto back = GemmTable::FromJson(table->ToJson());
+  ASSERT_TRUE(back.ok()) << back.status().message();
+  EXPECT_EQ(back->ToJson(), table->ToJson());
+  other.k = 100;
+  EXPECT_EQ(TuneGemms(*measurer_, {other}, 1).status().code(), StatusCode::kUnsupported);
+}
+
+TEST(GemmTable, DamagedRowsAreFaults) {
+  const char* good =
+      R"([{"type":"bf16","epilogue":"add","m":1,"n":64,"k":64,"tactic":"cublaslt_0","us":1.5}])";
+  const auto parse = [](const std::string& text) { return GemmTable::FromJson(Json::parse(text)); };
+  ASSERT_TRUE(parse(good).ok());
+  for (const auto& [from, to] :
+       {std::pair("bf16", "bf17"), std::pair("add", "mul"), std::pair("\"m\":1", "\"m\":0"),
+        std::pair("64", "99999999999"), std::pair("64", "\"64\""), std::pair("cublaslt_0", ""),
+        std::pair("\"k\"", "\"K\""), std::pair("[", "[7,"), std::pair("[", "{\"a\":[")}) {
+    std::string text = good;
+    text.replace(text.find(from), std::string(from).size(), to);
+    if (std::string(to).ends_with("[") && to[0] == '{') text += "}";
+    const auto table = parse(text);
+    EXPECT_EQ(table.status().code(), StatusCode::kCorrupt) << text;
+  }
 }
 
 TEST_F(GemmMeasurerTest, FaultsOfTheDeviceEndTheMeasurement) {
