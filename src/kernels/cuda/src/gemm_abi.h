@@ -1,5 +1,5 @@
-// What host and device share about matrix products: y (M, N) = x (M, K) · Wᵀ, W (N, K), both with K contiguous.
-// Read by NVRTC too: plain types only.
+// What host and device share about matrix products: y (M, N) = x (M, K) · Wᵀ, W (N, K), both with K
+// contiguous. Read by NVRTC too: plain types only.
 #pragma once
 
 // Operand types (macro TYPE).
@@ -7,15 +7,15 @@
 #define LATHE_GEMM_F16 1
 #define LATHE_GEMM_E4M3 2
 
-// What becomes of the sums (macro EPILOGUE). SiLU: the rows of W are interleaved [gate 64 | up 64], and y (M, N / 2) is
-// silu(gate) * up.
+// What becomes of the sums (macro EPILOGUE). SiLU: the rows of W are interleaved [gate 64 | up 64], and y (M,
+// N / 2) is silu(gate) * up.
 #define LATHE_GEMM_F32 0
 #define LATHE_GEMM_BF16_OUT 1
 #define LATHE_GEMM_ADD_F32 2
 #define LATHE_GEMM_SILU_BF16 3
 
-// The one parameter of every own kernel (the wgmma kernels take two tensor maps before it). Addresses are of device
-// memory, aligned to 16 bytes.
+// The one parameter of every own kernel (the wgmma kernels take two tensor maps before it). Addresses are of
+// device memory, aligned to 16 bytes.
 struct GemmArgs {
   unsigned long long w;         // (n, k)
   unsigned long long x;         // (m, k)
