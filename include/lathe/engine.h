@@ -23,8 +23,8 @@ struct EngineOptions {
   int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
   // While sequences decode, a step takes so many rows of prompts that it lasts at most this many times what
-  // it would without them, as far as steps before let one tell: bounds the gap between tokens. 0: no bound
-  // (prompts fill every step, for throughput).
+  // it would without them, or 50 ms, as far as steps before let one tell: bounds the gap between tokens.
+  // 0: no bound (prompts fill every step, for throughput).
   double max_step_growth = 0;
   std::string chat_template = {};  // source that replaces the model's; "": the model's own
 };

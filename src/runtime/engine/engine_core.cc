@@ -13,6 +13,7 @@ namespace {
 constexpr int kDefaultSequences = 256;
 constexpr int kDefaultStepRows = 512;
 constexpr int kDefaultQueue = 65536;
+constexpr double kUnnoticedSeconds = 0.05;  // between tokens: faster than anybody reads
 
 int OrDefault(int value, int fallback) { return value > 0 ? value : fallback; }
 
@@ -41,7 +42,7 @@ EngineCore::EngineCore(EngineParts parts, const EngineOptions& options)
       defaults_(std::move(parts.defaults)),
       max_queued_(static_cast<size_t>(OrDefault(options.max_queued_requests, kDefaultQueue))),
       scheduler_(executor_->limits(), MakeSchedulerOptions(options, executor_->limits())),
-      pace_(options.max_step_growth) {
+      pace_(options.max_step_growth, kUnnoticedSeconds) {
   info_.max_context = scheduler_.max_context();
   stats_.pages_total = executor_->limits().n_pages;
   stats_.page_size = counts_.page_size = executor_->limits().page_size;

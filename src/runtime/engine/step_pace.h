@@ -11,8 +11,10 @@ namespace lathe {
 // two), and a row of a prompt on top. One thread.
 class StepPace {
  public:
-  // max_growth: a step with prompts may last this many times one without; <= 1: no bound.
-  explicit StepPace(double max_growth) : max_growth_(max_growth) {}
+  // max_growth: a step with prompts may last this many times one without; <= 1: no bound. A step of up to
+  // `unnoticed` seconds is never cut: where steps are short, a strict bound would only let prompts wait, and
+  // with them the batch (tales-16m, 1,000 streams: 2,931 tokens/s instead of 4,196).
+  StepPace(double max_growth, double unnoticed) : max_growth_(max_growth), unnoticed_(unnoticed) {}
   bool bounds() const { return max_growth_ > 1; }
 
   void Record(int n_decodes, int n_prompt_rows, double seconds) {
@@ -29,7 +31,7 @@ class StepPace {
   int PromptRows(int n_decodes, int most) const {
     const double alone = DecodeSeconds(n_decodes);
     if (!bounds() || alone <= 0 || row_seconds_ <= 0) return most;
-    const double rows = (max_growth_ - 1) * alone / row_seconds_;
+    const double rows = std::max((max_growth_ - 1) * alone, unnoticed_ - alone) / row_seconds_;
     return rows >= most ? most : std::max(1, static_cast<int>(rows));
   }
 
@@ -49,7 +51,7 @@ class StepPace {
   }
 
   static constexpr size_t kBuckets = 12;
-  double max_growth_;
+  double max_growth_, unnoticed_;
   std::array<double, kBuckets> decode_seconds_{};
   double row_seconds_ = 0;
 };

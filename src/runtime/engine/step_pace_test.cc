@@ -6,7 +6,7 @@ namespace lathe {
 namespace {
 
 TEST(StepPace, WithoutABoundOrMeasurementsAnythingGoes) {
-  StepPace off(0), fresh(2);
+  StepPace off(0, 0), fresh(2, 0);
   off.Record(1, 0, 0.01);
   off.Record(0, 100, 1.0);
   EXPECT_EQ(off.PromptRows(1, 512), 512);
@@ -16,7 +16,7 @@ TEST(StepPace, WithoutABoundOrMeasurementsAnythingGoes) {
 }
 
 TEST(StepPace, AStepLastsAtMostTwiceAsLong) {
-  StepPace pace(2);
+  StepPace pace(2, 0.05);
   pace.Record(0, 512, 3.7);  // 7.2 ms a row
   pace.Record(1, 0, 0.074);  // one sequence decodes in 74 ms
   EXPECT_EQ(pace.PromptRows(1, 512), 10);
@@ -27,8 +27,15 @@ TEST(StepPace, AStepLastsAtMostTwiceAsLong) {
   EXPECT_EQ(pace.PromptRows(4000, 512), 16);
 }
 
+TEST(StepPace, ShortStepsAreNotCut) {
+  StepPace pace(2, 0.05);
+  pace.Record(1, 0, 0.001);
+  pace.Record(1, 10, 0.002);  // 0.1 ms a row
+  EXPECT_EQ(pace.PromptRows(1, 1000), 490);
+}
+
 TEST(StepPace, FollowsWhatItMeasures) {
-  StepPace pace(3);
+  StepPace pace(3, 0);
   pace.Record(8, 0, 0.010);
   pace.Record(8, 10, 0.020);  // 1 ms a row
   EXPECT_EQ(pace.PromptRows(8, 512), 20);

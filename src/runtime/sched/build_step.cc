@@ -108,9 +108,8 @@ bool Scheduler::TryAdmit(Sequence* seq) {
   return true;
 }
 
-// Rows that a prompt may take of those left. One longer than half of what prompts have in this step leaves up
-// to that half to short ones behind it, which would otherwise wait for its end. Behind it: prompts_[next] and
-// on.
+// Rows that a prompt may take of those left. One that does not end with this step leaves up to half of what
+// prompts have in it to short ones behind (prompts_[next] and on), which would otherwise wait for its end.
 int Scheduler::RowsFor(const Sequence& seq, size_t next) const {
   const int left = RowsLeft(), half = prompt_half_;
   if (seq.n_pending() <= left) return left;

@@ -26,7 +26,7 @@ const std::vector<Setting>& Settings() {
       {"max_step_tokens", "Model", T::kInt, 0, 1 << 20, {}, &C::max_step_tokens, "512",
        "Rows of one step: a longer prompt is read in pieces between the tokens of others"},
       {"max_step_growth", "Model", T::kInt, 0, 1000, {}, &C::max_step_growth, "",
-       "A step that also reads prompts lasts at most this many times one that only decodes; 0: no bound"},
+       "A step that also reads prompts lasts at most this many times one that only decodes, or 50 ms; 0: no bound"},
       {"prefix_cache", "Model", T::kBool, 0, 1, {}, &C::prefix_cache, "",
        "Keep the keys and values of prompts for prompts that begin alike, each API key for itself"},
 
