@@ -1,0 +1,509 @@
+// Checks of the small kernels against the reference; small_bench.cc times them.
+#pragma once
+
+#include <limits>
+#include <numeric>
+
+#include "base/file.h"
+#include "kernels/cuda/layer_ops.h"
+#include "kernels/cuda/sample.h"
+#include "kernels/ref/ref.h"
+#include "lab/cuda/lab.h"
+
+namespace lathe::cuda {
+namespace {  // of the one program that includes this
+
+constexpr double kReadGbps = 4458, kCopyGbps = 4274;  // measured on the H200
+
+std::vector<Bf16> Round(const std::vector<float>& from) {
+  std::vector<Bf16> out;
+  for (const float v : from) out.push_back(ToBf16(v));
+  return out;
+}
+std::vector<float> Normals(size_t n, float deviation, Rng* rng) {
+  std::vector<float> out(n);
+  for (float& v : out) v = rng->Normal() * deviation;
+  return out;
+}
+
+// A sampling row with what its pointers point at.
+struct Asked {
+  SampleRow row;
+  std::vector<TokenCount> counts;
+  std::vector<TokenBias> biases;
+  std::vector<uint32_t> mask;
+  std::vector<float> logits;
+};
+
+// The device's form of the rows: parameters, and a buffer of counts, biases and masks.
+struct Packed {
+  std::vector<SampleParams> params;
+  std::vector<uint8_t> step;
+};
+template <typename T>
+int Append(const std::vector<T>& from, std::vector<uint8_t>* to) {
+  const auto at = static_cast<int>(to->size());
+  to->resize(to->size() + from.size() * sizeof(T));
+  if (!from.empty()) std::memcpy(to->data() + at, from.data(), from.size() * sizeof(T));
+  return at;
+}
+Packed Pack(const std::vector<Asked>& rows) {
+  Packed out;
+  out.step.resize(64);
+  for (const Asked& a : rows) {
+    SampleParams p = {};
+    p.seed = a.row.seed;
+    p.counter = a.row.counter;
+    p.temperature = a.row.temperature;
+    p.top_k = a.row.top_k;
+    p.top_p = a.row.top_p;
+    p.min_p = a.row.min_p;
+    p.repetition_penalty = a.row.repetition_penalty;
+    p.frequency_penalty = a.row.frequency_penalty;
+    p.presence_penalty = a.row.presence_penalty;
+    p.n_top_logprobs = a.row.n_top_logprobs;
+    p.want_logprob = a.row.want_logprob ? 1 : 0;
+    p.n_counts = static_cast<int>(a.counts.size());
+    p.counts_at = Append(a.counts, &out.step);
+    p.n_biases = static_cast<int>(a.biases.size());
+    p.biases_at = Append(a.biases, &out.step);
+    p.mask_at = a.mask.empty() ? -1 : Append(a.mask, &out.step);
+    out.params.push_back(p);
+  }
+  return out;
+}
+
+struct Bench {
+  Lab lab = Lab::Open();
+  Json json = Json::object();
+  int failures = 0;
+
+  void Report(const std::string& name, double error, double limit) {
+    const bool ok = error < limit;
+    if (!ok) ++failures;
+    std::printf("check %-60s %.2e %s\n", name.c_str(), error, ok ? "ok" : "WRONG");
+    json["checks"].push_back({{"name", name}, {"error", error}, {"ok", ok}});
+  }
+  // Relative error of rows of `columns`, the worst of them.
+  template <typename Got, typename Ref>
+  double Worst(size_t rows, size_t columns, const Got& got, const Ref& ref) {
+    double worst = 0;
+    for (size_t r = 0; r < rows; ++r) {
+      Error2 error;
+      for (size_t c = 0; c < columns; ++c) error.Add(got(r * columns + c), ref(r * columns + c));
+      const double e = error.Relative();
+      worst = e <= worst ? worst : e;
+    }
+    return worst;
+  }
+
+  void CheckNorm(int hidden, NormVariant::Delta delta, NormVariant::Out out_type, bool gather,
+                 uint64_t seed) {
+    Rng rng(seed);
+    const int rows = 37, out_rows = gather ? 11 : rows, parts = delta == NormVariant::kF32Delta ? 3 : 1;
+    const auto n = static_cast<size_t>(rows) * static_cast<size_t>(hidden);
+    const std::vector<float> residual = Normals(n, 3, &rng),
+                             gain = Normals(static_cast<size_t>(hidden), 1, &rng);
+    const std::vector<float> d = Normals(n * static_cast<size_t>(parts), 1, &rng);
+    const std::vector<Bf16> d16 = Round(d);
+    std::vector<int> picks;
+    for (int i = 0; i < out_rows; ++i) picks.push_back(gather ? static_cast<int>(rng.Below(rows)) : i);
+    const NormVariant variant{hidden, delta, out_type, gather};
+    const DeviceBuffer r = lab.Put(residual), g = lab.Put(gain),
+                       db = delta == NormVariant::kBf16Delta ? lab.Put(d16) : lab.Put(d), p = lab.Put(picks),
+                       scales = lab.Allocate(rows * 4), out = lab.Allocate(static_cast<int64_t>(n) * 4);
+    lab.FillBytes(out, 0xff);
+    const NormParams params = {Pointer<float>(r),
+                               Pointer<void>(db),
+                               Pointer<float>(g),
+                               Pointer<void>(out),
+                               Pointer<float>(scales),
+                               Pointer<int>(p),
+                               static_cast<long long>(n),
+                               parts,
+                               1e-5F};
+    Lab::Must(LaunchNorm(lab.Get(NormKernel(variant)), variant, params, out_rows, lab.stream(), false));
+    std::vector<double> sum(n), ref(static_cast<size_t>(out_rows * hidden));
+    for (size_t i = 0; i < n; ++i) {
+      sum[i] = residual[i];
+      if (delta == NormVariant::kBf16Delta) sum[i] += ToFloat(d16[i]);
+      if (delta == NormVariant::kF32Delta) sum[i] += static_cast<double>(d[i]) + d[n + i] + d[2 * n + i];
+    }
+    for (int i = 0; i < out_rows; ++i) {
+      const double* row =
+          &sum[static_cast<size_t>(picks[static_cast<size_t>(i)]) * static_cast<size_t>(hidden)];
+      double squares = 0;
+      for (int c = 0; c < hidden; ++c) squares += row[c] * row[c];
+      for (int c = 0; c < hidden; ++c)
+        ref[static_cast<size_t>(i * hidden + c)] =
+            row[c] / std::sqrt(squares / hidden + 1e-5) * gain[static_cast<size_t>(c)];
+    }
+    const std::string name =
+        StrFormat("norm %d delta %d out %d%s", hidden, delta, out_type, gather ? " gather" : "");
+    const auto value = Read(out, ref.size(), out_type, scales, static_cast<size_t>(hidden));
+    const double limit = out_type == NormVariant::kE4m3 ? 4e-2 : out_type == NormVariant::kBf16 ? 3e-3 : 1e-5;
+    Report(name,
+           Worst(
+               static_cast<size_t>(out_rows), static_cast<size_t>(hidden), [&](size_t i) { return value[i]; },
+               [&](size_t i) { return ref[i]; }),
+           limit);
+    const std::vector<float> after = lab.Fetch<float>(r, n);
+    Report(name + ": residual",
+           Worst(
+               1, n, [&](size_t i) { return after[i]; },
+               [&](size_t i) { return gather ? residual[i] : sum[i]; }),
+           1e-6);
+  }
+  std::vector<double> Read(const DeviceBuffer& out, size_t n, NormVariant::Out type,
+                           const DeviceBuffer& scales, size_t columns) {
+    std::vector<double> value(n);
+    if (type == NormVariant::kF32) {
+      const auto got = lab.Fetch<float>(out, n);
+      for (size_t i = 0; i < n; ++i) value[i] = got[i];
+    } else if (type == NormVariant::kBf16) {
+      const auto got = lab.Fetch<Bf16>(out, n);
+      for (size_t i = 0; i < n; ++i) value[i] = ToFloat(got[i]);
+    } else {
+      const auto got = lab.Fetch<uint8_t>(out, n);
+      const auto scale = lab.Fetch<float>(scales, n / columns);
+      for (size_t i = 0; i < n; ++i) value[i] = static_cast<double>(E4m3ToFloat(got[i])) * scale[i / columns];
+    }
+    return value;
+  }
+
+  void CheckEmbed() {
+    Rng rng(5);
+    const int hidden = 4096, vocab = 50, rows = 9;
+    const std::vector<Bf16> table = Round(Normals(static_cast<size_t>(vocab * hidden), 1, &rng));
+    std::vector<StepRow> step;
+    std::vector<SampledRow> previous = {{3, 0, 1, 0}, {49, 0, 1, 0}};
+    for (int i = 0; i < rows; ++i) step.push_back({i < 2 ? ~i : static_cast<int>(rng.Below(vocab)), i, i, 0});
+    const DeviceBuffer t = lab.Put(table), s = lab.Put(step), p = lab.Put(previous),
+                       out = lab.Allocate(rows * hidden * 4);
+    lab.FillBytes(out, 0xff);
+    Lab::Must(
+        LaunchEmbed(lab.Get(EmbedKernel(hidden, DType::kBf16)),
+                    {Pointer<StepRow>(s), Pointer<SampledRow>(p), Pointer<void>(t), Pointer<float>(out)},
+                    rows, lab.stream(), false));
+    const auto got = lab.Fetch<float>(out, static_cast<size_t>(rows * hidden));
+    Report("embed",
+           Worst(
+               rows, hidden, [&](size_t i) { return got[i]; },
+               [&](size_t i) {
+                 const int token = step[i / hidden].token;
+                 const int id = token < 0 ? previous[static_cast<size_t>(~token)].id : token;
+                 return ToFloat(table[static_cast<size_t>(id) * hidden + i % hidden]);
+               }),
+           1e-9);
+  }
+
+  void CheckRope(const RopeVariant& v, int n_heads, int n_kv_heads, uint64_t seed) {
+    Rng rng(seed);
+    const int rows = 23, dim = v.head_dim, half = v.rotary_dim / 2, heads = n_heads + 2 * n_kv_heads,
+              n_pages = 5;
+    std::vector<StepRow> step;
+    for (int i = 0; i < rows; ++i)
+      step.push_back({0, static_cast<int>(rng.Below(131072)), i == 4 ? -1 : (i * 13) % (n_pages * kPageSize),
+                      static_cast<int>(rng.Below(2))});
+    std::vector<float> freqs(static_cast<size_t>(2 * half));
+    for (size_t i = 0; i < freqs.size(); ++i)
+      freqs[i] = static_cast<float>(std::pow(i < static_cast<size_t>(half) ? 5e5 : 1e4,
+                                             -static_cast<double>(i % static_cast<size_t>(half)) / half));
+    const auto n = static_cast<size_t>(rows * heads * dim);
+    const std::vector<float> in = Normals(n, 2, &rng),
+                             bias = Normals(static_cast<size_t>(heads * dim), 1, &rng),
+                             q_gain = Normals(static_cast<size_t>(dim), 1, &rng),
+                             k_gain = Normals(static_cast<size_t>(dim), 1, &rng);
+    const std::vector<Bf16> in16 = Round(in);
+    const int64_t kv_elements = int64_t{n_pages} * 2 * n_kv_heads * kPageSize * dim;
+    const DeviceBuffer s = lab.Put(step), f = lab.Put(freqs), x = v.qkv_f32 ? lab.Put(in) : lab.Put(in16),
+                       b = lab.Put(bias), qg = lab.Put(q_gain), kg = lab.Put(k_gain),
+                       cos = lab.Allocate(rows * half * 4), sin = lab.Allocate(rows * half * 4),
+                       q = lab.Allocate(rows * n_heads * dim * 2), kv = lab.Allocate(kv_elements * 2);
+    lab.FillBytes(q, 0xff);
+    lab.FillBytes(kv, 0xff);
+    Lab::Must(LaunchRopeTable(
+        lab.Get(RopeTableKernel(v.rotary_dim)), v.rotary_dim,
+        {Pointer<StepRow>(s), Pointer<float>(f), Pointer<float>(cos), Pointer<float>(sin), 1.1F, rows},
+        lab.stream(), false));
+    const float inverse_k = 2.5F, inverse_v = 0.7F;
+    const RopeParams params = {Pointer<StepRow>(s),
+                               Pointer<void>(x),
+                               Pointer<float>(b),
+                               Pointer<float>(qg),
+                               Pointer<float>(kg),
+                               Pointer<float>(cos),
+                               Pointer<float>(sin),
+                               Pointer<void>(q),
+                               Pointer<void>(kv),
+                               1e-6F,
+                               inverse_k,
+                               inverse_v,
+                               rows,
+                               n_heads,
+                               n_kv_heads};
+    Lab::Must(LaunchRope(lab.Get(RopeKernel(v)), v, params, lab.stream(), true));
+    const auto got_q = lab.Fetch<Bf16>(q, static_cast<size_t>(rows * n_heads * dim));
+    const auto got_kv = lab.Fetch<uint8_t>(kv, static_cast<size_t>(kv_elements * (v.kv_fp8 ? 1 : 2)));
+    Error2 error_q, error_kv;
+    size_t written = 0;
+    for (int row = 0; row < rows; ++row)
+      for (int head = 0; head < heads; ++head) {
+        std::vector<double> h(static_cast<size_t>(dim));
+        const size_t at = static_cast<size_t>(row * heads + head) * static_cast<size_t>(dim);
+        for (int d = 0; d < dim; ++d) {
+          const auto i = static_cast<size_t>(d);
+          h[i] = v.qkv_f32 ? in[at + i] : ToFloat(in16[at + i]);
+          if (v.bias) h[i] += bias[static_cast<size_t>(head * dim) + i];
+        }
+        const bool is_v = head >= n_heads + n_kv_heads;
+        if (v.qk_norm && !is_v) {
+          double squares = 0;
+          for (const double e : h) squares += e * e;
+          for (int d = 0; d < dim; ++d)
+            h[static_cast<size_t>(d)] *=
+                (head < n_heads ? q_gain : k_gain)[static_cast<size_t>(d)] / std::sqrt(squares / dim + 1e-6);
+        }
+        const StepRow& where = step[static_cast<size_t>(row)];
+        for (int i = 0; i < half && !is_v; ++i) {
+          const double angle =
+              static_cast<float>(where.position) * freqs[static_cast<size_t>(where.rope * half + i)];
+          const double c = std::cos(angle) * 1.1F, s1 = std::sin(angle) * 1.1F;
+          const double a = h[static_cast<size_t>(i)], e = h[static_cast<size_t>(i + half)];
+          h[static_cast<size_t>(i)] = a * c - e * s1;
+          h[static_cast<size_t>(i + half)] = e * c + a * s1;
+        }
+        for (int d = 0; d < dim; ++d) {
+          const double ref = h[static_cast<size_t>(d)];
+          if (head < n_heads) {
+            error_q.Add(ToFloat(got_q[static_cast<size_t>((row * n_heads + head) * dim + d)]), ref);
+            continue;
+          }
+          if (where.kv_slot < 0) continue;
+          const int kv_head = (head - n_heads) % n_kv_heads;
+          const int64_t block =
+              (int64_t{where.kv_slot / kPageSize} * n_kv_heads + kv_head) * 2 + (is_v ? 1 : 0);
+          const auto to = static_cast<size_t>((block * kPageSize + where.kv_slot % kPageSize) * dim + d);
+          ++written;
+          if (v.kv_fp8)
+            error_kv.Add(static_cast<double>(E4m3ToFloat(got_kv[to])) / (is_v ? inverse_v : inverse_k), ref);
+          else
+            error_kv.Add(ToFloat(Bf16{static_cast<uint16_t>(got_kv[2 * to] | got_kv[2 * to + 1] << 8)}), ref);
+        }
+      }
+    size_t touched = 0;
+    const size_t size = v.kv_fp8 ? 1 : 2;
+    for (size_t i = 0; i < got_kv.size(); i += size)
+      touched += got_kv[i] != 0xff || got_kv[i + size - 1] != 0xff;
+    const std::string name = StrFormat("rope d%d r%d %d/%d%s%s%s%s", dim, v.rotary_dim, n_heads, n_kv_heads,
+                                       v.qkv_f32 ? " f32" : "", v.bias ? " bias" : "",
+                                       v.qk_norm ? " norm" : "", v.kv_fp8 ? " fp8" : "");
+    Report(name + ": q", error_q.Relative(), 3e-3);
+    Report(name + ": kv", error_kv.Relative(), v.kv_fp8 ? 4e-2 : 3e-3);
+    Report(name + ": nothing else is written", touched > written ? 1 : 0, 0.5);
+  }
+
+  void CheckActivation(const ActivationVariant& v) {
+    Rng rng(11);
+    const int rows = 13;
+    const auto n = static_cast<size_t>(rows * v.ffn);
+    const std::vector<Bf16> in = Round(Normals(2 * n, 2, &rng));
+    const DeviceBuffer x = lab.Put(in), out = lab.Allocate(static_cast<int64_t>(n) * 2),
+                       scales = lab.Allocate(rows * 4);
+    lab.FillBytes(out, 0xff);
+    Lab::Must(LaunchActivation(lab.Get(ActivationKernel(v)), v,
+                               {Pointer<void>(x), Pointer<void>(out), Pointer<float>(scales)}, rows,
+                               lab.stream(), false));
+    const auto value =
+        Read(out, n, v.out_fp8 ? NormVariant::kE4m3 : NormVariant::kBf16, scales, static_cast<size_t>(v.ffn));
+    Report(StrFormat("%s %d%s", v.gelu ? "gelu" : "silu", v.ffn, v.out_fp8 ? " fp8" : ""),
+           Worst(
+               rows, static_cast<size_t>(v.ffn), [&](size_t i) { return value[i]; },
+               [&](size_t i) {
+                 const size_t c = i % static_cast<size_t>(v.ffn);
+                 const size_t at =
+                     i / static_cast<size_t>(v.ffn) * 2 * static_cast<size_t>(v.ffn) + c / 64 * 128 + c % 64;
+                 const double g = ToFloat(in[at]), up = ToFloat(in[at + 64]);
+                 const double a =
+                     v.gelu ? 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
+                            : g / (1 + std::exp(-g));
+                 return a * up;
+               }),
+           v.out_fp8 ? 4e-2 : 3e-3);
+  }
+  void CheckQuantize() {
+    Rng rng(12);
+    const int rows = 7, columns = 4096;
+    std::vector<Bf16> in = Round(Normals(static_cast<size_t>(rows * columns), 1, &rng));
+    std::fill(in.begin() + columns, in.begin() + 2 * columns, Bf16{});
+    const DeviceBuffer x = lab.Put(in), out = lab.Allocate(rows * columns), scales = lab.Allocate(rows * 4);
+    Lab::Must(LaunchQuantize(lab.Get(QuantizeKernel(columns)), columns,
+                             {Pointer<void>(x), Pointer<void>(out), Pointer<float>(scales)}, rows,
+                             lab.stream(), false));
+    const auto value = Read(out, in.size(), NormVariant::kE4m3, scales, columns);
+    Report("quantize",
+           Worst(
+               rows, columns, [&](size_t i) { return value[i]; }, [&](size_t i) { return ToFloat(in[i]); }),
+           4e-2);
+  }
+
+  // ---- sampling
+  // --------------------------------------------------------------------------------------------------
+
+  std::vector<Asked> AskRows(int vocab, int n, uint64_t seed) {
+    Rng rng(seed);
+    std::vector<Asked> rows(static_cast<size_t>(n));
+    for (int i = 0; i < n; ++i) {
+      Asked& a = rows[static_cast<size_t>(i)];
+      // Logits: flat, as trained models have them, coarse (many ties), all equal, one strange value.
+      const float deviation = i % 3 == 0 ? 0.05F : 2.5F;
+      a.logits = Normals(static_cast<size_t>(vocab), deviation, &rng);
+      if (i % 3 == 2)
+        for (int j = 0; j < 40; ++j) a.logits[rng.Below(static_cast<uint64_t>(vocab))] = 8 + rng.Normal() * 3;
+      if (i % 7 == 3)
+        for (float& v : a.logits) v = std::round(v);
+      if (i % 29 == 11) std::fill(a.logits.begin(), a.logits.end(), i % 2 == 0 ? -0.0F : 1.5F);
+      if (i % 29 == 17)
+        a.logits[rng.Below(static_cast<uint64_t>(vocab))] =
+            i % 2 == 0 ? std::numeric_limits<float>::infinity() : std::nanf("");
+      static constexpr float kTemperatures[] = {0, 1, 0.7F, 0.05F, 30, 1, 0, 1.3F};
+      a.row.temperature = kTemperatures[i % 8];
+      static constexpr int kTopK[] = {0, 50, 0, 1, 5000, 0, 3};
+      a.row.top_k = kTopK[i % 7];
+      static constexpr float kTopP[] = {1, 0.9F, 1, 0.5F, 0.999F};
+      a.row.top_p = kTopP[i % 5];
+      static constexpr float kMinP[] = {0, 0, 0.05F, 0, 0.5F, 0, 0, 1.0F, 0, 0, 0};
+      a.row.min_p = kMinP[i % 11];
+      a.row.seed = rng.Next();
+      a.row.counter = rng.Below(1000);
+      if (i % 4 == 1) a.row.want_logprob = true;
+      if (i % 6 == 2) a.row.n_top_logprobs = 1 + static_cast<int>(rng.Below(20));
+      if (i % 5 == 3) {
+        a.row.repetition_penalty = 1.2F;
+        a.row.frequency_penalty = 0.3F;
+        a.row.presence_penalty = i % 2 == 0 ? 0.4F : -0.5F;
+        std::vector<int> ids(static_cast<size_t>(vocab));
+        std::iota(ids.begin(), ids.end(), 0);
+        for (int j = 0; j < 300; ++j) {
+          std::swap(ids[static_cast<size_t>(j)],
+                    ids[static_cast<size_t>(j) + rng.Below(static_cast<uint64_t>(vocab - j))]);
+          a.counts.push_back(
+              {ids[static_cast<size_t>(j)], static_cast<int>(rng.Below(3)), static_cast<int>(rng.Below(3))});
+        }
+      }
+      if (i % 9 == 4)
+        for (int j = 0; j < 5; ++j)
+          a.biases.push_back({j * 7 + i % 5, j == 2 ? -std::numeric_limits<float>::infinity() : 4.0F});
+      if (i % 6 == 5) {
+        a.mask.assign(static_cast<size_t>((vocab + 31) / 32), 0);
+        const int allowed = i % 31 == 5 ? 0 : 1 + static_cast<int>(rng.Below(static_cast<uint64_t>(vocab)));
+        for (int j = 0; j < allowed; ++j) {
+          const auto id = rng.Below(static_cast<uint64_t>(vocab));
+          a.mask[id / 32] |= 1u << (id % 32);
+        }
+      }
+      a.row.counts = a.counts.data();
+      a.row.n_counts = static_cast<int>(a.counts.size());
+      a.row.biases = a.biases.data();
+      a.row.n_biases = static_cast<int>(a.biases.size());
+      a.row.mask = a.mask.empty() ? nullptr : a.mask.data();
+    }
+    return rows;
+  }
+
+  void CheckSample(const SampleTactic& tactic, int n, uint64_t seed) {
+    const std::vector<Asked> rows = AskRows(tactic.vocab, n, seed);
+    const Packed packed = Pack(rows);
+    const int64_t ld = LogitStride(tactic.vocab);
+    std::vector<float> all(static_cast<size_t>(n * ld), std::nanf(""));
+    for (int i = 0; i < n; ++i)
+      std::copy(rows[static_cast<size_t>(i)].logits.begin(), rows[static_cast<size_t>(i)].logits.end(),
+                all.begin() + i * ld);
+    const DeviceBuffer logits = lab.Put(all), params = lab.Put(packed.params), step = lab.Put(packed.step),
+                       scratch = lab.Allocate(std::max<int64_t>(16, SampleScratchFloats(tactic, n) * 4)),
+                       out = lab.Allocate(n * static_cast<int64_t>(sizeof(SampledRow))),
+                       top = lab.Allocate(n * static_cast<int64_t>(sizeof(TopLogprob)) * kMaxTopLogprobs);
+    lab.FillBytes(out, 0xff);
+    lab.FillBytes(top, 0xff);
+    const SampleLaunch launch = {Pointer<float>(logits),
+                                 Pointer<SampleParams>(params),
+                                 Pointer<char>(step),
+                                 Pointer<float>(scratch),
+                                 Pointer<SampledRow>(out),
+                                 Pointer<TopLogprob>(top),
+                                 ld};
+    Lab::Must(LaunchSample(lab.Get(SampleKernel(tactic)), tactic, launch, n, false, lab.stream(), false));
+    const auto got = lab.Fetch<SampledRow>(out, static_cast<size_t>(n));
+    const auto tops = lab.Fetch<TopLogprob>(top, static_cast<size_t>(n * kMaxTopLogprobs));
+    std::vector<SampleResult> expected(static_cast<size_t>(n));
+    std::vector<std::vector<TokenLogprob>> expected_top(static_cast<size_t>(n),
+                                                        std::vector<TokenLogprob>(kMaxTopLogprobs));
+    Parallel(n, [&](int i) {
+      const auto s = static_cast<size_t>(i);
+      expected[s] = ref::Sample(rows[s].logits.data(), tactic.vocab, rows[s].row, expected_top[s].data());
+    });
+    int wrong = 0;
+    double logprob_error = 0;
+    for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+      const SampleResult& e = expected[i];
+      bool ok = (got[i].finite != 0) == e.finite && got[i].id == e.id && got[i].n_top == e.n_top;
+      const auto off = [&](float a, float b) {
+        logprob_error = std::max(logprob_error, std::fabs(static_cast<double>(a) - b));
+      };
+      if (ok && e.id >= 0 && (rows[i].row.want_logprob || rows[i].row.n_top_logprobs > 0))
+        off(got[i].logprob, e.logprob);
+      for (int j = 0; ok && j < e.n_top; ++j) {
+        const TopLogprob& t = tops[i * kMaxTopLogprobs + static_cast<size_t>(j)];
+        ok = t.id == expected_top[i][static_cast<size_t>(j)].id;
+        off(t.logprob, expected_top[i][static_cast<size_t>(j)].logprob);
+      }
+      if (ok) continue;
+      if (++wrong <= 5)
+        std::printf(
+            "  row %zu: id %d expected %d, finite %d %d, top %d %d; t %g k %d p %g min_p %g counts %zu "
+            "biases %zu mask %zu\n",
+            i, got[i].id, e.id, got[i].finite, e.finite, got[i].n_top, e.n_top, rows[i].row.temperature,
+            rows[i].row.top_k, rows[i].row.top_p, rows[i].row.min_p, rows[i].counts.size(),
+            rows[i].biases.size(), rows[i].mask.size());
+    }
+    Report(
+        StrFormat("sample %d tokens, %d blocks a row: %d rows, other tokens", tactic.vocab, tactic.blocks, n),
+        wrong, 0.5);
+    Report(StrFormat("sample %d tokens, %d blocks a row: logprobs, absolute", tactic.vocab, tactic.blocks),
+           logprob_error, 1e-5);
+  }
+
+  void Check() {
+    json["checks"] = Json::array();
+    CheckEmbed();
+    uint64_t seed = 100;
+    for (const int hidden : {64, 2880, 4096, 8192}) {
+      CheckNorm(hidden, NormVariant::kNone, NormVariant::kBf16, false, ++seed);
+      CheckNorm(hidden, NormVariant::kBf16Delta, NormVariant::kE4m3, false, ++seed);
+      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::kF32, true, ++seed);
+      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::kBf16, false, ++seed);
+    }
+    CheckRope({128, 128, false, false, false, false}, 32, 8, ++seed);
+    CheckRope({128, 128, false, false, true, true}, 32, 8, ++seed);
+    CheckRope({64, 64, false, true, false, false}, 14, 2, ++seed);
+    CheckRope({80, 80, true, true, true, false}, 5, 5, ++seed);
+    CheckRope({80, 32, false, false, false, true}, 5, 5, ++seed);
+    CheckRope({96, 96, true, false, true, true}, 6, 2, ++seed);
+    CheckRope({256, 256, false, false, true, false}, 4, 1, ++seed);
+    for (const int ffn : {192, 14336}) {
+      CheckActivation({ffn, false, false});
+      CheckActivation({ffn, true, false});
+      CheckActivation({ffn, false, true});
+    }
+    CheckQuantize();
+    for (const int vocab : {1000, 32001, 128256}) {
+      const SampleTactic tactic = SampleTacticOf(vocab, lab.sm());
+      CheckSample(tactic, 400, ++seed);
+      if (tactic.blocks > 1) CheckSample({vocab, 1}, 200, ++seed);
+      if (tactic.blocks == 2) CheckSample({vocab, 8}, 200, ++seed);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace lathe::cuda
