@@ -9,6 +9,6 @@ inline constexpr int kVersionPatch = 0;
 inline constexpr char kVersionString[] = "0.1.0";
 
 // Raised whenever a reader of the old format would misread the new one (docs/engine-format.md).
-inline constexpr unsigned kEngineFormatVersion = 2;
+inline constexpr unsigned kEngineFormatVersion = 3;
 
 }  // namespace lathe

@@ -62,6 +62,7 @@ class Emitter {
     const auto layers = StageLayers(spec_.n_layers, context_.pp, context_.pp_rank);
     plan.isa = isa;
     plan.numeric = context_.numeric;
+    plan.kv_type = KvType(context_.numeric);
     plan.tp = context_.tp;
     plan.pp = context_.pp;
     plan.tp_rank = context_.tp_rank;
@@ -144,7 +145,7 @@ class Emitter {
                 .out = Buffer(op.results[0].id),
                 .silu_mul = dims.silu_mul,
                 .logit_rows = op.results[0].type.rows == ir::Rows::kLogits,
-                .f32_out = op.results[0].type.dtype == DType::kF32};
+                .out_type = op.results[0].type.dtype};
     gemm.weight = AddWeight(op.weights, WeightLayout::kPanels, dims.silu_mul, dims.N, dims.K);
     if (!op.biases.empty()) gemm.bias = AddWeight(op.biases, WeightLayout::kVector, dims.silu_mul, dims.N, 1);
     const auto& tactics = out_.plan.tactics;
@@ -162,7 +163,7 @@ class Emitter {
     PlanOp norm{.kind = PlanOpKind::kRmsNorm,
                 .in = Buffer(op.operands[0]),
                 .logit_rows = type.rows == ir::Rows::kLogits,
-                .f32_out = type.dtype == DType::kF32};
+                .out_type = type.dtype};
     if (uses_[op.operands[0]].type.rows == ir::Rows::kLogits) return Fault(op, "norms read T rows only");
     if (op.code != OpCode::kRmsNorm) norm.in2 = Buffer(op.operands[1]);
     if (op.code != OpCode::kAdd) {
@@ -192,7 +193,7 @@ class Emitter {
                 .layer = static_cast<int>(op.Int("layer")),
                 .in = Buffer(op.operands[0]),
                 .out = Buffer(op.results[0].id),
-                .f32_out = op.results[0].type.dtype == DType::kF32};
+                .out_type = op.results[0].type.dtype};
     if (!op.weights.empty()) {
       rope.gain = AddVector(op.weights[0]);
       rope.gain2 = AddVector(op.weights[1]);
@@ -217,7 +218,7 @@ class Emitter {
               .in = Buffer(op.operands[0]),
               .out = Buffer(op.results[0].id),
               .window = static_cast<int>(op.Int("window")),
-              .f32_out = op.results[0].type.dtype == DType::kF32});
+              .out_type = op.results[0].type.dtype});
         return Status::Ok();
       case OpCode::kAllReduce:
         Push({.kind = PlanOpKind::kAllReduce, .in = Buffer(op.operands[0])});

@@ -51,7 +51,7 @@ Expected<std::vector<Plan>> ReadPlans(const EngineReader& engine) {
 }
 
 uint64_t KvBytesPerToken(const Plan& plan) {
-  const KvLayout kv{plan.page_size, plan.n_kv_heads, plan.head_dim, KvType(plan.numeric)};
+  const KvLayout kv{plan.page_size, plan.n_kv_heads, plan.head_dim, plan.kv_type};
   return static_cast<uint64_t>(kv.PageBytes() / plan.page_size) * static_cast<uint64_t>(plan.n_layers);
 }
 

@@ -115,7 +115,8 @@ Target Resolve(const WeightDef& def, const WeightRecipe& recipe, const SourceInd
     case WeightLayout::kTable:
       target.unit_rows = std::max<int64_t>(1, kTableRowsBytes / (def.K * size));
       break;
-    case WeightLayout::kPanels: target.unit_rows = kPanelN; break;
+    case WeightLayout::kPanels:
+    case WeightLayout::kRows: target.unit_rows = kPanelN; break;
   }
   target.n_units = (def.N + target.unit_rows - 1) / target.unit_rows;
   target.unit_bytes =
@@ -154,6 +155,7 @@ class UnitPacker {
     switch (target.def->layout) {
       case WeightLayout::kVector: return PackRowMajor<float>(target, unit, out);
       case WeightLayout::kTable:
+      case WeightLayout::kRows:
         return target.def->type == DType::kBf16 ? PackRowMajor<Bf16>(target, unit, out)
                                                 : PackRowMajor<float>(target, unit, out);
       case WeightLayout::kPanels:
@@ -167,7 +169,7 @@ class UnitPacker {
   template <typename T>
   Status PackRowMajor(const Target& target, int64_t unit, std::byte* out) {
     const int64_t begin = unit * target.unit_rows, end = std::min(begin + target.unit_rows, target.def->N);
-    std::memset(out, 0, target.UnitSize(unit));  // padding of interleaved biases
+    std::memset(out, 0, target.UnitSize(unit));  // padding of rows, and of interleaved biases
     for (const auto& [piece, at] : PiecesOf(target, begin, end))
       LATHE_RETURN_IF_ERROR(Gather(*piece.source, piece.rows, piece.cols,
                                    reinterpret_cast<T*>(out) + at * target.def->K, target.def->K));

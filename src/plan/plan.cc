@@ -9,9 +9,10 @@
 namespace lathe {
 namespace {
 
-constexpr std::array<const char*, 9> kKindNames = {
-    "embed", "rmsnorm", "gemm", "rope_append", "attention", "all_reduce", "all_gather", "send", "recv"};
-constexpr std::array<const char*, 3> kLayoutNames = {"vector", "table", "panels"};
+constexpr std::array<const char*, 10> kKindNames = {"embed",     "rmsnorm",    "gemm",       "rope_append",
+                                                    "attention", "all_reduce", "all_gather", "send",
+                                                    "recv",      "quantize"};
+constexpr std::array<const char*, 4> kLayoutNames = {"vector", "table", "panels", "rows"};
 constexpr int kMaxDim = 1 << 28;
 
 // Reads the fields of one JSON object and remembers which keys it was asked for, so that the rest can be
@@ -110,8 +111,8 @@ std::array<std::string, 4> IsaNames() {
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::string(ToString(static_cast<Isa>(i)));
   return out;
 }
-std::array<std::string, 3> ClassNames() {
-  std::array<std::string, 3> out;
+std::array<std::string, 5> ClassNames() {
+  std::array<std::string, 5> out;
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::string(ToString(static_cast<NumericClass>(i)));
   return out;
 }
@@ -136,8 +137,15 @@ Json OpToJson(const PlanOp& op) {
   put("peer", op.peer, fresh.peer);
   put("silu_mul", op.silu_mul, fresh.silu_mul);
   put("logit_rows", op.logit_rows, fresh.logit_rows);
-  put("f32_out", op.f32_out, fresh.f32_out);
+  if (op.out_type != fresh.out_type) j["out_type"] = ToString(op.out_type);
   return j;
+}
+
+Expected<DType> FloatType(const std::string& name, const std::string& where) {
+  const auto dtype = DTypeFromString(name);
+  if (dtype && (*dtype == DType::kF32 || *dtype == DType::kBf16 || *dtype == DType::kF8E4M3)) return *dtype;
+  return Error(StatusCode::kCorrupt, "%s: type '%s' is not f32, bf16 or %s", where.c_str(), name.c_str(),
+               std::string(ToString(DType::kF8E4M3)).c_str());
 }
 
 Expected<PlanOp> OpFromJson(const Json& json, const std::string& where) {
@@ -157,15 +165,11 @@ Expected<PlanOp> OpFromJson(const Json& json, const std::string& where) {
   r.Int("peer", &op.peer);
   r.Bool("silu_mul", &op.silu_mul);
   r.Bool("logit_rows", &op.logit_rows);
-  r.Bool("f32_out", &op.f32_out);
+  std::string out_type = "f32";
+  r.String("out_type", &out_type);
   LATHE_RETURN_IF_ERROR(r.Done());
+  LATHE_ASSIGN_OR_RETURN(op.out_type, FloatType(out_type, where));
   return op;
-}
-
-Expected<DType> FloatType(const std::string& name, const std::string& where) {
-  const auto dtype = DTypeFromString(name);
-  if (dtype && (*dtype == DType::kF32 || *dtype == DType::kBf16)) return *dtype;
-  return Error(StatusCode::kCorrupt, "%s: type '%s' is not f32 or bf16", where.c_str(), name.c_str());
 }
 
 Expected<WeightDef> WeightFromJson(const Json& json, const std::string& where) {
@@ -179,6 +183,7 @@ Expected<WeightDef> WeightFromJson(const Json& json, const std::string& where) {
   r.String("type", &type);
   r.Int64("N", &w.N, 1, kMaxDim);
   r.Int64("K", &w.K, 1, kMaxDim);
+  r.Int("scale", &w.scale);
   r.Int64("offset", &offset, 0, kMax);
   r.Int64("bytes", &bytes, 1, kMax);
   LATHE_RETURN_IF_ERROR(r.Done());
@@ -221,6 +226,8 @@ uint64_t ExpectedBytes(const WeightDef& w) {
     case WeightLayout::kTable: return static_cast<uint64_t>(w.N) * static_cast<uint64_t>(w.K) * size;
     case WeightLayout::kPanels:
       return static_cast<uint64_t>(up(w.N, kPanelN)) * static_cast<uint64_t>(up(w.K, 2)) * size;
+    case WeightLayout::kRows:
+      return static_cast<uint64_t>(up(w.N, kRowsN)) * static_cast<uint64_t>(w.K) * size;
   }
   return 0;
 }
@@ -245,13 +252,14 @@ class OpVerifier {
         Buffer(op_.in, "in", plan_.hidden * 4, false);
         if (op_.in2 >= 0) Buffer(op_.in2, "in2", plan_.hidden * 4, false);
         if (op_.out >= 0) {
-          Buffer(op_.out, "out", plan_.hidden * (op_.f32_out ? 4 : act), at_logits);
+          Buffer(op_.out, "out", RowBytes(plan_.hidden, op_.out_type), at_logits);
           Weight(op_.gain, "gain", plan_.hidden, 1);
         }
         if (op_.in2 < 0 && op_.out < 0) Fail("does nothing");
         if (op_.in2 >= 0 && at_logits) Fail("adds over the logit rows alone");
         break;
-      case PlanOpKind::kGemm: CheckGemm(act); break;
+      case PlanOpKind::kGemm: CheckGemm(); break;
+      case PlanOpKind::kQuantize: CheckQuantize(act); break;
       case PlanOpKind::kRopeAppend:
         Layer();
         Buffer(op_.in, "in", qkv * 4, false);
@@ -262,7 +270,7 @@ class OpVerifier {
       case PlanOpKind::kAttention:
         Layer();
         Buffer(op_.in, "in", q * act, false);
-        Buffer(op_.out, "out", q * (op_.f32_out ? 4 : act), false);
+        Buffer(op_.out, "out", RowBytes(q, op_.out_type), false);
         break;
       case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4, at_logits); break;
       case PlanOpKind::kAllGather:
@@ -313,16 +321,45 @@ class OpVerifier {
       Fail(StrFormat("weight '%s' must be an f32 vector", w.name.c_str()));
     if (K > 1 && w.layout == WeightLayout::kVector)
       Fail(StrFormat("weight '%s' is a vector, a matrix is needed", w.name.c_str()));
-    if (K > 1 && w.type != WeightType(plan_.numeric))
+    const bool fp8 = w.type == DType::kF8E4M3;
+    if (K > 1 && (fp8 ? plan_.numeric != NumericClass::kFp8Tensor : w.type != WeightType(plan_.numeric)))
       Fail(StrFormat("weight '%s' has another type than the engine's", w.name.c_str()));
+    if (fp8) Weight(w.scale, "scale", N, 1);
   }
-  void CheckGemm(int64_t act) {
-    if (op_.weight < 0 || static_cast<size_t>(op_.weight) >= plan_.weights.size())
-      return Fail("'weight' names no weight");
+  // Of a row of a buffer; e4m3 rows have a scale.
+  static int64_t RowBytes(int64_t width, DType type) {
+    return width * SizeOf(type) + (type == DType::kF8E4M3 ? int64_t{sizeof(float)} : 0);
+  }
+  // The matrix that `weight` names; null, and the fault noted, if there is none.
+  const WeightDef* Matrix() {
+    if (op_.weight < 0 || static_cast<size_t>(op_.weight) >= plan_.weights.size()) {
+      Fail("'weight' names no weight");
+      return nullptr;
+    }
     const WeightDef& w = plan_.weights[static_cast<size_t>(op_.weight)];
-    if (w.layout != WeightLayout::kPanels) return Fail("the weight is not packed in panels");
+    if (w.layout != (plan_.on_cuda() ? WeightLayout::kRows : WeightLayout::kPanels)) {
+      Fail("the weight is not laid out for the engine's kernels");
+      return nullptr;
+    }
+    return &w;
+  }
+  void CheckQuantize(int64_t act) {
+    if (plan_.numeric != NumericClass::kFp8Tensor) return Fail("the engine's class does not quantize");
+    const WeightDef* w = Matrix();
+    if (w == nullptr) return;
+    Buffer(op_.in, "in", w->K * act, false);
+    Buffer(op_.out, "out", RowBytes(w->K, DType::kF8E4M3), false);
+  }
+  void CheckGemm() {
+    const WeightDef* matrix = Matrix();
+    if (matrix == nullptr) return;
+    const WeightDef& w = *matrix;
     Weight(op_.weight, "weight", w.N, w.K);
-    Buffer(op_.out, "out", (op_.silu_mul ? w.N / 2 : w.N) * (op_.f32_out ? 4 : act), op_.logit_rows);
+    const int64_t up = plan_.on_cuda() ? (w.N + kRowsN - 1) / kRowsN * kRowsN : w.N;
+    Buffer(op_.out, "out", RowBytes(op_.silu_mul ? w.N / 2 : up, op_.out_type), op_.logit_rows);
+    if (op_.in2 >= 0) Buffer(op_.in2, "in2", w.N * 4, op_.logit_rows);
+    if (op_.in2 >= 0 && (!plan_.on_cuda() || op_.out_type != DType::kF32))
+      Fail("'in2' is added on CUDA, in f32");
     if (op_.silu_mul && w.N % (2 * kPanelN) != 0) Fail("silu_mul needs whole pairs of panels");
     if (op_.bias >= 0) Weight(op_.bias, "bias", w.N, 1);
     if (op_.tactic < 0 || static_cast<size_t>(op_.tactic) >= plan_.tactics.size())
@@ -330,9 +367,11 @@ class OpVerifier {
     const GemmTactic& t = plan_.tactics[static_cast<size_t>(op_.tactic)];
     if (t.N != w.N || t.K != w.K || t.silu_mul != op_.silu_mul || t.buckets.empty())
       Fail("the tactic is for another shape");
-    if (t.x_type != DType::kF32 && t.x_type != ActivationType(plan_.numeric))
+    const bool fp8 = w.type == DType::kF8E4M3;
+    if ((t.x_type == DType::kF8E4M3) != fp8 ||
+        (!fp8 && t.x_type != ActivationType(plan_.numeric) && (t.x_type != DType::kF32 || plan_.on_cuda())))
       Fail("the tactic reads another type than the engine's activations");
-    Buffer(op_.in, "in", w.K * SizeOf(t.x_type), op_.logit_rows);
+    Buffer(op_.in, "in", RowBytes(w.K, t.x_type), op_.logit_rows);
   }
   void Layer() {
     if (op_.layer < plan_.first_layer || op_.layer >= plan_.first_layer + plan_.n_layers)
@@ -377,7 +416,8 @@ uint64_t Plan::WeightBytes() const {
 }
 
 Json ToJson(const Plan& p) {
-  Json j = {{"isa", ToString(p.isa)},
+  Json j = {{"sm", p.sm},
+            {"isa", ToString(p.isa)},
             {"numeric", ToString(p.numeric)},
             {"tp", p.tp},
             {"pp", p.pp},
@@ -394,9 +434,10 @@ Json ToJson(const Plan& p) {
             {"norm_eps", p.norm_eps},
             {"q_scale", p.q_scale},
             {"page_size", p.page_size},
+            {"kv_type", ToString(p.kv_type)},
             {"logits_buffer", p.logits_buffer}};
   for (const char* key : {"weights", "buffers", "ops", "tactics"}) j[key] = Json::array();
-  for (const WeightDef& w : p.weights)
+  for (const WeightDef& w : p.weights) {
     j["weights"].push_back({{"name", w.name},
                             {"layout", kLayoutNames[static_cast<size_t>(w.layout)]},
                             {"type", ToString(w.type)},
@@ -404,6 +445,8 @@ Json ToJson(const Plan& p) {
                             {"K", w.K},
                             {"offset", w.offset},
                             {"bytes", w.bytes}});
+    if (w.scale >= 0) j["weights"].back()["scale"] = w.scale;
+  }
   for (const BufferDef& b : p.buffers)
     j["buffers"].push_back(
         {{"name", b.name}, {"bytes_per_row", b.bytes_per_row}, {"logit_rows", b.logit_rows}});
@@ -429,6 +472,9 @@ Expected<Plan> PlanFromJson(const Json& json, std::string_view where) {
   const std::string w(where);
   Plan p;
   FieldReader r(json, w);
+  std::string kv_type = std::string(ToString(p.kv_type));
+  r.Int("sm", &p.sm, 0, 1000);
+  r.String("kv_type", &kv_type);
   r.Enum("isa", IsaNames(), &p.isa);
   r.Enum("numeric", ClassNames(), &p.numeric);
   r.Int("tp", &p.tp, 1, 1024);
@@ -452,6 +498,7 @@ Expected<Plan> PlanFromJson(const Json& json, std::string_view where) {
   const Json& ops = r.Array("ops");
   const Json& tactics = r.Array("tactics");
   LATHE_RETURN_IF_ERROR(r.Done());
+  LATHE_ASSIGN_OR_RETURN(p.kv_type, FloatType(kv_type, w));
   for (const Json& entry : weights) {
     LATHE_ASSIGN_OR_RETURN(WeightDef def, WeightFromJson(entry, w + ": weight"));
     p.weights.push_back(std::move(def));
@@ -486,6 +533,8 @@ Status VerifyPlan(const Plan& plan, uint64_t weight_blob_bytes) {
     if (value < 1) return Error(StatusCode::kCorrupt, "plan: '%s' is missing or not positive", name);
   if (!std::isfinite(plan.norm_eps) || !std::isfinite(plan.q_scale))
     return {StatusCode::kCorrupt, "plan: 'norm_eps' or 'q_scale' is not finite"};
+  if (plan.on_cuda() != OnTensorCores(plan.numeric))
+    return {StatusCode::kCorrupt, "plan: the numeric class is not one of its device"};
   if (plan.ops.empty()) return {StatusCode::kCorrupt, "plan: there are no ops"};
   if (plan.tp_rank >= plan.tp || plan.pp_rank >= plan.pp)
     return {StatusCode::kCorrupt, "plan: rank out of range"};

@@ -76,17 +76,24 @@ Plan TinyPlan() {
                   .logit_rows = logit_rows};
   };
   p.ops.push_back({.kind = PlanOpKind::kEmbed, .out = kResidual, .weight = embed});
-  p.ops.push_back(
-      {.kind = PlanOpKind::kRmsNorm, .in = kResidual, .out = kNormed, .gain = gain, .f32_out = false});
+  p.ops.push_back({.kind = PlanOpKind::kRmsNorm,
+                   .in = kResidual,
+                   .out = kNormed,
+                   .gain = gain,
+                   .out_type = DType::kBf16});
   p.ops.push_back(gemm(kNormed, kQkv, qkv));
   p.ops.back().bias = qkv_bias;
   p.ops.push_back({.kind = PlanOpKind::kRopeAppend, .layer = 0, .in = kQkv, .out = kQ, .gain = q_gain});
-  p.ops.push_back(
-      {.kind = PlanOpKind::kAttention, .layer = 0, .in = kQ, .out = kAttn, .window = 128, .f32_out = false});
+  p.ops.push_back({.kind = PlanOpKind::kAttention,
+                   .layer = 0,
+                   .in = kQ,
+                   .out = kAttn,
+                   .window = 128,
+                   .out_type = DType::kBf16});
   p.ops.push_back(gemm(kAttn, kDelta, down));
   p.ops.push_back({.kind = PlanOpKind::kRmsNorm, .in = kResidual, .in2 = kDelta});
   p.ops.push_back(gemm(kNormed, kGated, gate_up, true));
-  p.ops.back().f32_out = false;
+  p.ops.back().out_type = DType::kBf16;
   p.ops.push_back(
       {.kind = PlanOpKind::kRmsNorm, .in = kResidual, .out = kSelected, .gain = gain, .logit_rows = true});
   p.ops.push_back(gemm(kSelected, kLogits, head, false, true));
@@ -241,7 +248,7 @@ TEST(VerifyPlan, NamesWhatDoesNotFit) {
       {"norm: no in", op(kOpNorm, [](PlanOp* o) { o->in = 99; }), "'in'"},
       {"norm: narrow in", op(kOpNorm, [](PlanOp* o) { o->in = kNormed; }), "'in'"},
       {"norm: narrow in2", op(kOpNorm, [](PlanOp* o) { o->in2 = kNormed; }), "'in2'"},
-      {"norm: f32 into a bf16 buffer", op(kOpNorm, [](PlanOp* o) { o->f32_out = true; }), "'out'"},
+      {"norm: f32 into a bf16 buffer", op(kOpNorm, [](PlanOp* o) { o->out_type = DType::kF32; }), "'out'"},
       {"norm: no gain", op(kOpNorm, [](PlanOp* o) { o->gain = -1; }), "'gain'"},
       {"norm: gain of another width", op(kOpNorm, [](PlanOp* o) { o->gain = 4; }), "q_norm"},
       {"norm: nothing to do", op(kOpNorm, [](PlanOp* o) { o->out = -1; }), "nothing"},

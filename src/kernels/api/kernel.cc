@@ -50,6 +50,8 @@ std::string_view ToString(NumericClass c) {
     case NumericClass::kF32: return "f32";
     case NumericClass::kBf16Fma: return "bf16-fma";
     case NumericClass::kBf16Dot: return "bf16-dot";
+    case NumericClass::kBf16Tensor: return "bf16-tensor";
+    case NumericClass::kFp8Tensor: return "fp8-tensor";
   }
   return "unknown";
 }

@@ -17,18 +17,27 @@ enum class NumericClass : uint8_t {
   kF32,      // f32 weights, f32 activations, one fused multiply-add per k
   kBf16Fma,  // bf16 weights widened, f32 activations, one fused multiply-add per k
   kBf16Dot,  // bf16 weights, normed rows rounded to bf16, their products in pairs as vdpbf16ps adds them
+  // On CUDA:
+  kBf16Tensor,  // bf16 weights, all that matmuls and attention read rounded to bf16, f32 sums
+  kFp8Tensor,   // as kBf16Tensor, but the layers' matmuls have e4m3 weights (an f32 scale for each output
+                // channel) and read e4m3 rows (an f32 scale for each, found as they are made)
 };
+constexpr bool OnTensorCores(NumericClass c) {
+  return c == NumericClass::kBf16Tensor || c == NumericClass::kFp8Tensor;
+}
 
-// Activations that an engine's class rounds: f32 (not at all) in kF32 and kBf16Fma, bf16 in kBf16Dot.
+// Activations that an engine's class rounds: f32 (not at all) in kF32 and kBf16Fma, bf16 in the others.
 constexpr DType ActivationType(NumericClass c) {
-  return c == NumericClass::kBf16Dot ? DType::kBf16 : DType::kF32;
+  return c == NumericClass::kF32 || c == NumericClass::kBf16Fma ? DType::kF32 : DType::kBf16;
 }
 // The class of one matmul: an engine of kBf16Dot leaves some activations f32
 // (compiler/passes/select_kernels.cc).
 constexpr NumericClass MatmulClass(NumericClass engine, DType x_type) {
   return engine == NumericClass::kBf16Dot && x_type == DType::kF32 ? NumericClass::kBf16Fma : engine;
 }
+// Of the embedding and the head; the layers' matrices of kFp8Tensor are e4m3.
 constexpr DType WeightType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
+// On CUDA the plan may ask for e4m3 instead.
 constexpr DType KvType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
 
 // Weights packed over N: panels of kPanelN output columns; bf16 panels hold k in pairs.

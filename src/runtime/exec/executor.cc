@@ -19,7 +19,7 @@ KvLayout LayoutOf(const Plan& plan) {
   return {.page_size = plan.page_size,
           .n_kv_heads = plan.n_kv_heads,
           .head_dim = plan.head_dim,
-          .type = KvType(plan.numeric)};
+          .type = plan.kv_type};
 }
 
 uint64_t BufferBytes(const BufferDef& buffer, const ExecutorOptions& options) {
@@ -268,6 +268,7 @@ void CpuExecutor::RunOp(const PlanOp& op, const Worker& worker) {
     case PlanOpKind::kAllGather:
     case PlanOpKind::kSend:
     case PlanOpKind::kRecv: return RunComm(op, worker);
+    case PlanOpKind::kQuantize: LATHE_CHECK(false);  // VerifyPlan: of CUDA plans only
   }
 }
 
@@ -292,7 +293,7 @@ void CpuExecutor::RunRmsNorm(const PlanOp& op, const Worker& worker) {
                      .gain = Weight<float>(op.gain),
                      .eps = plan_.norm_eps,
                      .y = Buffer(op.out),
-                     .y_type = op.f32_out ? DType::kF32 : ActivationType(plan_.numeric),
+                     .y_type = op.out_type,
                      .rows = op.logit_rows ? step_->logit_rows.data() : nullptr},
                     worker);
 }
@@ -300,19 +301,18 @@ void CpuExecutor::RunRmsNorm(const PlanOp& op, const Worker& worker) {
 void CpuExecutor::RunGemm(const PlanOp& op, const Worker& worker) {
   const WeightDef& w = plan_.weights[static_cast<size_t>(op.weight)];
   const int M = Rows(op);
-  tactics_[static_cast<size_t>(op.tactic)].For(M)(
-      {.M = M,
-       .N = static_cast<int>(w.N),
-       .K = static_cast<int>(w.K),
-       .x = Buffer(op.in),
-       .ldx = w.K,
-       .w = Weight(op.weight),
-       .bias = Weight<float>(op.bias),
-       .y = Buffer(op.out),
-       .ldy = op.silu_mul ? w.N / 2 : w.N,
-       .y_type = op.f32_out ? DType::kF32 : ActivationType(plan_.numeric),
-       .silu_mul = op.silu_mul},
-      worker);
+  tactics_[static_cast<size_t>(op.tactic)].For(M)({.M = M,
+                                                   .N = static_cast<int>(w.N),
+                                                   .K = static_cast<int>(w.K),
+                                                   .x = Buffer(op.in),
+                                                   .ldx = w.K,
+                                                   .w = Weight(op.weight),
+                                                   .bias = Weight<float>(op.bias),
+                                                   .y = Buffer(op.out),
+                                                   .ldy = op.silu_mul ? w.N / 2 : w.N,
+                                                   .y_type = op.out_type,
+                                                   .silu_mul = op.silu_mul},
+                                                  worker);
 }
 
 void CpuExecutor::RunRopeAppend(const PlanOp& op, const Worker& worker) {
@@ -347,7 +347,7 @@ void CpuExecutor::RunAttention(const PlanOp& op, const Worker& worker) {
                        .n_seqs = static_cast<int>(seqs_.size()),
                        .window = op.window,
                        .y = Buffer(op.out),
-                       .y_type = op.f32_out ? DType::kF32 : ActivationType(plan_.numeric)},
+                       .y_type = op.out_type},
                       worker);
 }
 

@@ -1,0 +1,154 @@
+#include "plan/cuda/plan_kernels.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+
+namespace lathe::cuda {
+namespace {
+
+constexpr int64_t kMatmulK = 64;  // kernels/cuda/gemm.h: GemmCandidates
+
+const WeightDef& WeightOf(const Plan& plan, const PlanOp& op) {
+  return plan.weights[static_cast<size_t>(op.weight)];
+}
+
+int PaddedN(const WeightDef& w) { return static_cast<int>((w.N + kRowsN - 1) / kRowsN * kRowsN); }
+
+// Of the op that last wrote `buffer` before `reader`, which is one of the plan's.
+DType TypeOfInput(const Plan& plan, const PlanOp& reader, int buffer) {
+  for (const PlanOp* op = &reader; op-- != plan.ops.data();)
+    if (op->out == buffer) return op->out_type;
+  return DType::kF32;
+}
+
+GemmEpilogue EpilogueOf(const PlanOp& op) {
+  if (op.silu_mul) return GemmEpilogue::kSiluBf16;
+  if (op.in2 >= 0) return GemmEpilogue::kAddF32;
+  return op.out_type == DType::kF32 ? GemmEpilogue::kF32 : GemmEpilogue::kBf16;
+}
+
+// Kernels by name, each once, in the order in which they are first used.
+class KernelSet {
+ public:
+  void Add(KernelSource source) {
+    if (names_.insert(source.entry).second) sources_.push_back(std::move(source));
+  }
+  std::vector<KernelSource> Take() { return std::move(sources_); }
+
+ private:
+  std::set<std::string> names_;
+  std::vector<KernelSource> sources_;
+};
+
+Status AddGemms(const Plan& plan, const PlanOp& op, KernelSet* kernels) {
+  for (const TacticBucket& bucket : plan.tactics[static_cast<size_t>(op.tactic)].buckets) {
+    LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
+    if (tactic.kind == GemmKind::kCublasLt) continue;
+    const GemmProblem problem = GemmProblemOf(plan, op, bucket.max_m);
+    kernels->Add(GemmKernel(tactic, problem.type, problem.epilogue));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status CheckCudaShapes(const Plan& plan) {
+  LATHE_RETURN_IF_ERROR(CheckAttentionShape(AttentionShapeOf(plan)));
+  if (plan.rotary_dim % 16 != 0)
+    return Error(
+        StatusCode::kUnsupported,
+        "the model rotates %d dimensions of a head, on CUDA they must be a multiple of 16; build it for "
+        "the CPU (--target cpu)",
+        plan.rotary_dim);
+  for (const PlanOp& op : plan.ops) {
+    if (op.kind != PlanOpKind::kGemm) continue;
+    const WeightDef& w = WeightOf(plan, op);
+    if (w.K % kMatmulK != 0)
+      return Error(
+          StatusCode::kUnsupported,
+          "the weight '%s' reads %lld values, on CUDA they must be a multiple of %lld; build it for the "
+          "CPU (--target cpu)",
+          w.name.c_str(), static_cast<long long>(w.K), static_cast<long long>(kMatmulK));
+  }
+  return Status::Ok();
+}
+
+AttentionShape AttentionShapeOf(const Plan& plan) {
+  return {.head_dim = plan.head_dim,
+          .n_heads = plan.n_heads,
+          .n_kv_heads = plan.n_kv_heads,
+          .kv_fp8 = plan.kv_type == DType::kF8E4M3};
+}
+
+GemmProblem GemmProblemOf(const Plan& plan, const PlanOp& op, int m) {
+  const WeightDef& w = WeightOf(plan, op);
+  return {.type = w.type == DType::kF8E4M3 ? GemmType::kE4m3 : GemmType::kBf16,
+          .epilogue = EpilogueOf(op),
+          .m = m,
+          .n = PaddedN(w),
+          .k = static_cast<int>(w.K)};
+}
+
+int GemmStride(const Plan& plan, const PlanOp& op) { return GemmProblemOf(plan, op, 1).columns(); }
+
+Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m) {
+  const auto& buckets = plan.tactics[static_cast<size_t>(op.tactic)].buckets;
+  const auto fits = [m](const TacticBucket& bucket) { return m <= bucket.max_m; };
+  const auto it = std::find_if(buckets.begin(), buckets.end(), fits);
+  return ParseGemmTactic(it != buckets.end() ? it->kernel : buckets.back().kernel);
+}
+
+NormVariant NormVariantOf(const Plan& plan, const PlanOp& op) {
+  NormVariant variant{.hidden = plan.hidden, .gather = op.logit_rows};
+  if (op.in2 >= 0)
+    variant.delta =
+        TypeOfInput(plan, op, op.in2) == DType::kF32 ? NormVariant::kF32Delta : NormVariant::kBf16Delta;
+  variant.out = op.out_type == DType::kF32    ? NormVariant::kF32
+                : op.out_type == DType::kBf16 ? NormVariant::kBf16
+                                              : NormVariant::kE4m3;
+  return variant;
+}
+
+RopeVariant RopeVariantOf(const Plan& plan, const PlanOp& op) {
+  return {.head_dim = plan.head_dim,
+          .rotary_dim = plan.rotary_dim,
+          .qkv_f32 = TypeOfInput(plan, op, op.in) == DType::kF32,
+          .bias = false,  // the matmul has added it
+          .qk_norm = op.gain >= 0,
+          .kv_fp8 = plan.kv_type == DType::kF8E4M3};
+}
+
+Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& chip) {
+  LATHE_RETURN_IF_ERROR(CheckCudaShapes(plan));
+  KernelSet kernels;
+  const AttentionShape shape = AttentionShapeOf(plan);
+  for (const PlanOp& op : plan.ops) {
+    switch (op.kind) {
+      case PlanOpKind::kEmbed: kernels.Add(EmbedKernel(plan.hidden, WeightOf(plan, op).type)); break;
+      case PlanOpKind::kRmsNorm: kernels.Add(NormKernel(NormVariantOf(plan, op))); break;
+      case PlanOpKind::kGemm: LATHE_RETURN_IF_ERROR(AddGemms(plan, op, &kernels)); break;
+      case PlanOpKind::kRopeAppend:
+        kernels.Add(RopeTableKernel(plan.rotary_dim));
+        kernels.Add(RopeKernel(RopeVariantOf(plan, op)));
+        break;
+      case PlanOpKind::kAttention:
+        kernels.Add(DecodeKernel(shape));
+        kernels.Add(PromptKernel(shape, PromptTacticOf(shape, chip.sm, chip.multiprocessors)));
+        if (shape.kv_fp8) kernels.Add(WidenKernel(shape));
+        break;
+      case PlanOpKind::kQuantize: kernels.Add(QuantizeKernel(static_cast<int>(WeightOf(plan, op).K))); break;
+      case PlanOpKind::kAllReduce:
+      case PlanOpKind::kAllGather:
+      case PlanOpKind::kSend:
+      case PlanOpKind::kRecv:
+        return Error(StatusCode::kUnsupported,
+                     "a CUDA engine runs on one GPU; build it without --tp and --pp");
+    }
+  }
+  if (plan.logits_buffer >= 0) kernels.Add(SampleKernel(SampleTacticOf(plan.vocab, chip.sm)));
+  return kernels.Take();
+}
+
+}  // namespace lathe::cuda

@@ -1,0 +1,35 @@
+// What the ops of a CUDA plan are to the kernels: shapes, variants and tactics, and with them every kernel
+// that a plan may launch. The compiler compiles by it, the executor launches by it; neither knows more.
+#pragma once
+
+#include <vector>
+
+#include "kernels/cuda/attention.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/layer_ops.h"
+#include "kernels/cuda/sample.h"
+#include "plan/plan.h"
+
+namespace lathe::cuda {
+
+// kUnsupported, with the number, for a model whose sizes no kernel here takes: `hidden` and the widths that
+// matmuls read must be multiples of 64, heads as CheckAttentionShape wants them.
+Status CheckCudaShapes(const Plan& plan);
+
+AttentionShape AttentionShapeOf(const Plan& plan);
+
+// Of a kGemm op at m rows. N counts the rows that pad it.
+GemmProblem GemmProblemOf(const Plan& plan, const PlanOp& op, int m);
+// Elements between rows of what it writes; that of logits is what sampling reads with.
+int GemmStride(const Plan& plan, const PlanOp& op);
+// The tactic of its bucket, parsed: for load, not for steps. kCorrupt for a text that is none.
+Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m);
+
+NormVariant NormVariantOf(const Plan& plan, const PlanOp& op);
+RopeVariant RopeVariantOf(const Plan& plan, const PlanOp& op);
+
+// Each kernel once: of every op and bucket of tactics, attention for one row and for many, rope table, and
+// sampling where the plan has logits. Errors: those of GemmTacticFor and CheckCudaShapes.
+Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& chip);
+
+}  // namespace lathe::cuda
