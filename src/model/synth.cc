@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <deque>
 #include <filesystem>
+#include <future>
+#include <thread>
 #include <vector>
 
 #include "base/file.h"
@@ -18,7 +22,7 @@ namespace {
 
 constexpr size_t kTableSize = 65536;
 constexpr uint64_t kMaxShardBytes = 5'000'000'000;
-constexpr size_t kChunk = size_t{1} << 20;  // values written at once
+constexpr size_t kChunk = size_t{1} << 20;  // values made at once, by one thread
 
 uint64_t Fnv1a64(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ull;
@@ -67,11 +71,18 @@ uint16_t ToHalf(Bf16 value) {
   return static_cast<uint16_t>(sign | (((scale + 25) << 10) + (units - 1024)));
 }
 
-// Writes the tensors one after the other in the dtype of the config.
-class TensorWriter {
+// `count` values of tensor `def` from number `first` on.
+struct Piece {
+  const TensorDef* def = nullptr;
+  uint64_t first = 0;
+  size_t count = 0;
+};
+
+// Makes the bytes of pieces in the dtype of the config. Immutable, so any threads may use it at once.
+class PieceMaker {
  public:
-  TensorWriter(SafetensorsWriter& writer, DType dtype, const SynthOptions& options, double std_dev)
-      : writer_(writer), dtype_(dtype), options_(options), values_(kChunk), matrix_(kTableSize) {
+  PieceMaker(DType dtype, const SynthOptions& options, double std_dev)
+      : dtype_(dtype), seed_(options.seed), matrix_(kTableSize) {
     NormalTable(0, std_dev, matrix_);
     norm_.assign(kTableSize, ToBf16(1));
     bias_.assign(kTableSize, Bf16{});
@@ -81,41 +92,65 @@ class TensorWriter {
     }
   }
 
-  Status Write(const TensorDef& def) {
+  std::vector<std::byte> Make(const Piece& piece) const {
+    const TensorDef& def = *piece.def;
     const std::vector<Bf16>& table = IsNorm(def.role) ? norm_ : def.shape.rank == 1 ? bias_ : matrix_;
-    const auto count = static_cast<uint64_t>(*def.shape.NumElements());
-    for (uint64_t first = 0; first < count; first += kChunk) {
-      const auto part =
-          std::span(values_).first(static_cast<size_t>(std::min<uint64_t>(kChunk, count - first)));
-      SynthValues(options_.seed, def.name, first, table, part);
-      LATHE_RETURN_IF_ERROR(writer_.Append(Encode(part)));
-      done_ += part.size() * static_cast<uint64_t>(SizeOf(dtype_));
-      if (options_.progress) options_.progress(done_, writer_.total_bytes());
+    std::vector<Bf16> values(piece.count);
+    SynthValues(seed_, def.name, piece.first, table, values);
+    std::vector<std::byte> bytes(piece.count * static_cast<size_t>(SizeOf(dtype_)));
+    for (size_t i = 0; i < values.size() && dtype_ != DType::kBf16; ++i) {
+      if (dtype_ == DType::kF16) {
+        const uint16_t half = ToHalf(values[i]);
+        std::memcpy(bytes.data() + i * sizeof half, &half, sizeof half);
+      } else {
+        const float wide = ToFloat(values[i]);
+        std::memcpy(bytes.data() + i * sizeof wide, &wide, sizeof wide);
+      }
     }
-    return Status::Ok();
+    if (dtype_ == DType::kBf16) std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
   }
 
  private:
-  std::span<const std::byte> Encode(std::span<const Bf16> values) {
-    if (dtype_ == DType::kBf16) return std::as_bytes(values);
-    if (dtype_ == DType::kF16) {
-      halves_.resize(values.size());
-      std::transform(values.begin(), values.end(), halves_.begin(), ToHalf);
-      return std::as_bytes(std::span(halves_));
-    }
-    floats_.resize(values.size());
-    std::transform(values.begin(), values.end(), floats_.begin(), [](Bf16 v) { return ToFloat(v); });
-    return std::as_bytes(std::span(floats_));
-  }
-
-  SafetensorsWriter& writer_;
   DType dtype_;
-  const SynthOptions& options_;
-  uint64_t done_ = 0;
-  std::vector<Bf16> values_, matrix_, norm_, bias_;
-  std::vector<uint16_t> halves_;
-  std::vector<float> floats_;
+  uint64_t seed_;
+  std::vector<Bf16> matrix_, norm_, bias_;
 };
+
+// All tensors, cut, in the order in which they are written.
+std::vector<Piece> CutPieces(const std::vector<TensorDef>& defs) {
+  std::vector<Piece> pieces;
+  for (const TensorDef& def : defs) {
+    const auto count = static_cast<uint64_t>(*def.shape.NumElements());
+    for (uint64_t first = 0; first < count; first += kChunk) {
+      pieces.push_back({&def, first, static_cast<size_t>(std::min<uint64_t>(kChunk, count - first))});
+    }
+  }
+  return pieces;
+}
+
+// Writes the pieces in their order while threads make those that follow, at most kAhead of them for each
+// thread.
+Status WritePieces(const std::vector<Piece>& pieces, const PieceMaker& maker, const SynthOptions& options,
+                   SafetensorsWriter* writer) {
+  constexpr size_t kAhead = 3;
+  const size_t ahead = kAhead * std::max(1u, std::thread::hardware_concurrency());
+  std::deque<std::future<std::vector<std::byte>>> made;  // its futures wait for their threads when dropped
+  size_t next = 0;
+  uint64_t done = 0;
+  while (next < pieces.size() || !made.empty()) {
+    for (; next < pieces.size() && made.size() < ahead; ++next) {
+      made.push_back(
+          std::async(std::launch::async, [&maker, &piece = pieces[next]] { return maker.Make(piece); }));
+    }
+    const std::vector<std::byte> bytes = made.front().get();
+    made.pop_front();
+    LATHE_RETURN_IF_ERROR(writer->Append(bytes));
+    done += bytes.size();
+    if (options.progress) options.progress(done, writer->total_bytes());
+  }
+  return Status::Ok();
+}
 
 // config.json as given, a tokenizer, and the little that tells a reader of it which tokens are special.
 Status WriteTextFiles(const std::string& config_text, const ModelSpec& spec, const std::string& dir) {
@@ -181,8 +216,8 @@ Status WriteSyntheticCheckpoint(const std::string& config_path, const std::strin
   LATHE_ASSIGN_OR_RETURN(
       SafetensorsWriter writer,
       SafetensorsWriter::Create(staging.path() + "/model", std::move(infos), kMaxShardBytes));
-  TensorWriter tensors(writer, spec.checkpoint_dtype, options, std_dev);
-  for (const TensorDef& def : defs) LATHE_RETURN_IF_ERROR(tensors.Write(def));
+  const PieceMaker maker(spec.checkpoint_dtype, options, std_dev);
+  LATHE_RETURN_IF_ERROR(WritePieces(CutPieces(defs), maker, options, &writer));
   LATHE_RETURN_IF_ERROR(writer.Commit());
   return staging.Commit();
 }
