@@ -5,7 +5,9 @@ SHELL := /bin/bash
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60)
-CMAKE_ARGS ?=
+# Modules are compiled in a few pieces each: a cold build takes two thirds of the time. For work on one file
+# configure without it (cmake --preset release).
+CMAKE_ARGS ?= -DLATHE_UNITY=ON
 # What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
@@ -17,7 +19,7 @@ CLIENTS := build/clients-venv
 # NVIDIA's run-time compiler from PyPI: it needs no GPU.
 KERNELS := build/kernels-venv
 
-.PHONY: help demo serve test test-clients test-kernels test-load build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test test-clients test-kernels test-load test-load-asan test-load-tsan build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,8 +86,32 @@ test-kernels: $(KERNELS)/ready  ## compile every CUDA kernel for every supported
 	@cmake --build build/release -j$(JOBS) --target kernels_cuda_test
 	@LATHE_NVRTC=$(CURDIR)/$(KERNELS)/nvrtc build/release/kernels_cuda_test --gtest_brief=1
 
+.PHONY: portable test-gpu
+portable: app  ## build/portable/lathe: stripped, its libraries beside it, for any Linux with this glibc or newer
+	@tools/portable.sh build/portable build/app/bin/lathe
+
+test-gpu:  ## every test that needs a GPU, under 5 minutes; tests/gpu/sanitize.sh for compute-sanitizer
+	@tools/bootstrap.sh test
+	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
+	@cmake --build build/release -j$(JOBS) --target gpu_test
+	@build/release/gpu_test
+
 test-load: app  ## lathe serve under load and abuse, minutes; SCALE=10 for more (docs/reliability.md)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/load/run.sh
+
+# Limits of time are ten times longer there, and nothing is measured.
+define load_with_sanitizer  # folder
+	@tools/bootstrap.sh test
+	@cmake --preset $(1) $(CMAKE_ARGS) --log-level=NOTICE
+	@cmake --build build/$(1) -j$(JOBS) --target lathe
+	@LATHE=$(CURDIR)/build/$(1)/bin/lathe SLOW=10 TESTS="$${TESTS:-chaos drain}" tests/load/run.sh
+endef
+
+test-load-asan:  ## abuse and drain against lathe built with the address and undefined-behaviour sanitizers
+	$(call load_with_sanitizer,asan)
+
+test-load-tsan:  ## the same with the thread sanitizer; SCALE=0.1 for less
+	$(call load_with_sanitizer,tsan)
 
 fuzz:  ## libFuzzer on every parser, SECONDS=60 each; crashes are kept in build/fuzz/crashes
 	@tools/bootstrap.sh fuzz

@@ -54,7 +54,9 @@ function(lathe_add_test name)
   endif()
 endfunction()
 
-# GoogleTest, precompiled once: a quarter of what a test takes to compile.
+# GoogleTest, precompiled once: a quarter of what a test takes to compile. Tests are compiled with -O1, which takes a
+# fifth less time than -O2 and does not show in how long they run.
+set(LATHE_TEST_OPTIMIZE $<$<CONFIG:Release>:-O1>)
 function(lathe_use_testing target)
   target_link_libraries(${target} PRIVATE lathe_testing)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -62,11 +64,11 @@ function(lathe_use_testing target)
       file(WRITE ${CMAKE_BINARY_DIR}/test_headers.cc "")
       add_library(lathe_test_headers OBJECT ${CMAKE_BINARY_DIR}/test_headers.cc)
       target_link_libraries(lathe_test_headers PRIVATE lathe_options lathe_testing)
-      target_compile_options(lathe_test_headers PRIVATE -fpch-preprocess)
+      target_compile_options(lathe_test_headers PRIVATE -fpch-preprocess ${LATHE_TEST_OPTIMIZE})
       target_precompile_headers(lathe_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <string> <vector>)
     endif()
     # Warnings about the standard library's own code, which gcc 12 keeps to itself only outside of such headers.
-    target_compile_options(${target} PRIVATE -fpch-preprocess -Wno-array-bounds -Wno-stringop-overflow
+    target_compile_options(${target} PRIVATE -fpch-preprocess ${LATHE_TEST_OPTIMIZE} -Wno-array-bounds -Wno-stringop-overflow
                                              -Wno-stringop-overread)
     target_precompile_headers(${target} REUSE_FROM lathe_test_headers)
   endif()
