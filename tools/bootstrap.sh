@@ -30,7 +30,9 @@ openssl|openssl
 python3|python3"
 clients_needs="python3-venv|import ensurepip
 fonts-dejavu-core|/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
-chromium|chromium"
+chromium|chromium
+kubernetes-client|kubectl
+haproxy|/usr/sbin/haproxy"
 fuzz_needs="$build_needs
 clang|clang++
 libclang-rt-14-dev|libclang_rt.fuzzer-$(uname -m).a"
