@@ -43,12 +43,19 @@ void StepProfile::Add(const PlanOp& op, int rows, double seconds) {
     cost.bytes = c.bytes;
     cost.flops = c.flops;
   }
+  Line& line = AddTo(name, rows, seconds);
+  line.bytes = cost.bytes;
+  line.flops = cost.flops;
+}
+
+void StepProfile::Add(const std::string& name, int rows, double seconds) { AddTo(name, rows, seconds); }
+
+StepProfile::Line& StepProfile::AddTo(const std::string& name, int rows, double seconds) {
   Line& line = lines_[name + ", rows " + RowsLabel(rows)];
   ++line.calls;
   line.seconds += seconds;
   line.best = std::min(line.best, seconds);
-  line.bytes = cost.bytes;
-  line.flops = cost.flops;
+  return line;
 }
 
 StepProfile::~StepProfile() {

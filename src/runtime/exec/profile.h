@@ -20,6 +20,8 @@ class StepProfile {
   StepProfile& operator=(const StepProfile&) = delete;
 
   void Add(const PlanOp& op, int rows, double seconds);
+  // What is no op of the plan.
+  void Add(const std::string& name, int rows, double seconds);
 
  private:
   explicit StepProfile(const Plan& plan) : plan_(plan) {}
@@ -28,6 +30,7 @@ class StepProfile {
     double seconds = 0, best = 1e9;
     double bytes = 0, flops = 0;  // of one call; matmuls only
   };
+  Line& AddTo(const std::string& name, int rows, double seconds);
   const Plan& plan_;
   std::map<std::string, Line> lines_;
 };

@@ -32,14 +32,18 @@ class FakeDriver {
     std::string kernel;
     abi::LaunchConfig config;
     std::vector<abi::LaunchAttribute> attributes;
+    std::function<void()> run;  // of bound_kernels
   };
+  // Copies what it needs of the parameters of a launch; the result does the work, at each replay of a graph.
+  using BindKernel = std::function<std::function<void()>(const abi::LaunchConfig&, void** parameters)>;
 
   int version = 13000;
   abi::Result init_result = 0;
   std::vector<Device> devices = {Device()};
   // What kernels of a name do when launched outside a graph; absent: nothing.
   std::map<std::string, std::function<void(void** parameters)>> kernels;
-  std::vector<Launch> launches;  // also of replayed graphs
+  std::map<std::string, BindKernel> bound_kernels;  // also in graphs
+  std::vector<Launch> launches;                     // also of replayed graphs
   std::map<std::string, int> calls;
   size_t allocated = 0;  // device memory in use
   int live_handles = 0;  // streams, events, modules, graphs not yet destroyed
@@ -288,6 +292,7 @@ inline void FakeDriver::SetKernelFunctions(abi::DriverTable* t) {
     for (const Launch& launch : static_cast<FakeGraph*>(exec)->launches) {
       fake.launches.push_back(launch);
       fake.clock_us_ += fake.us_per_launch;
+      if (launch.run) launch.run();
     }
     return abi::kSuccess;
   };
@@ -320,21 +325,28 @@ inline void FakeDriver::SetKernelFunctions(abi::DriverTable* t) {
     LATHE_FAKE_ENTER_("launch_kernel_ex");
     FakeDriver& fake = Get();
     const std::string& name = *static_cast<std::string*>(function);
-    Launch launch{name, *config, {config->attributes, config->attributes + config->n_attributes}};
+    Launch launch{name, *config, {config->attributes, config->attributes + config->n_attributes}, {}};
     launch.config.attributes = nullptr;
+    const auto bind = fake.bound_kernels.find(name);
+    if (bind != fake.bound_kernels.end()) launch.run = bind->second(*config, parameters);
     if (fake.capturing_) {
       fake.captured_.launches.push_back(std::move(launch));
       return abi::kSuccess;
     }
     fake.launches.push_back(std::move(launch));
     fake.clock_us_ += fake.us_per_launch;
+    if (const auto& run = fake.launches.back().run) run();
     const auto kernel = fake.kernels.find(name);
     if (kernel != fake.kernels.end()) kernel->second(parameters);
     return abi::kSuccess;
   };
-  t->tensor_map_encode_tiled = [](abi::TensorMap* map, int, unsigned, void*, const uint64_t*, const uint64_t*,
-                                  const unsigned*, const unsigned*, int, int, int, int) {
+  // A map of the fake: address, columns, rows.
+  t->tensor_map_encode_tiled = [](abi::TensorMap* map, int, unsigned, void* address, const uint64_t* dims,
+                                  const uint64_t*, const unsigned*, const unsigned*, int, int, int, int) {
     *map = {};
+    map->opaque[0] = reinterpret_cast<uint64_t>(address);
+    map->opaque[1] = dims[0];
+    map->opaque[2] = dims[1];
     return Enter("tensor_map_encode_tiled");
   };
 }

@@ -1,0 +1,391 @@
+#include "runtime/exec/cuda/executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/bf16.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "plan/cuda/kernel_blob.h"
+#include "runtime/exec/cuda/device_memory.h"
+#include "runtime/exec/cuda/faults.h"
+#include "runtime/exec/cuda/op_times.h"
+#include "runtime/exec/cuda/program.h"
+#include "runtime/exec/cuda/sizes.h"
+#include "runtime/exec/cuda/upload_weights.h"
+
+namespace lathe {
+namespace cuda {
+namespace {
+
+constexpr char kTargetPrefix[] = "cuda:";
+
+struct Bucket {
+  int rows;
+  GraphExec graph;
+};
+
+// What lives on the device and must outlast whatever still runs there; later members go first.
+struct DeviceState {
+  std::unique_ptr<Device> device;
+  Stream stream;
+  Event done;
+  DeviceMemory memory;
+  PinnedBuffer upload, download, rope_tables;
+  DeviceBuffer spill;
+  KernelSet kernels;
+  std::optional<Program> program;
+  std::vector<Bucket> buckets;  // ascending
+};
+
+class CudaExecutor final : public StepExecutor {
+ public:
+  CudaExecutor(Plan plan, CudaExecutorOptions options)
+      : plan_(std::move(plan)), options_(std::move(options)) {}
+  ~CudaExecutor() override;
+
+  Status Open(const EngineReader& engine);
+  const ExecutorLimits& limits() const override { return limits_; }
+  Status Execute(const Step& step, StepResult* result) override;
+
+ private:
+  Status ReadEnvironment();
+  Status Size(const EngineReader& engine, uint64_t weight_blob_bytes);
+  Status UploadAll(const EngineReader& engine);
+  Status BindProgram();
+  Status CaptureGraphs();
+  Status WarmUp(const Step& step, int bucket);
+
+  Status Run(const Step& step, StepResult* result);
+  const Bucket* BucketFor(const Step& step) const;
+  Status CopyInput();
+  Status LaunchStep(const Bucket* bucket);
+  Status LaunchSampling();
+  Status Wait();
+  void Collect(const Step& step, StepResult* result) const;
+  Status CopyLogits(StepResult* result);
+  Status CopyHidden(StepResult* result);
+
+  const Device& device() const { return *state_->device; }
+  abi::Stream stream() const { return state_->stream.get(); }
+
+  const Plan plan_;
+  const CudaExecutorOptions options_;
+  CudaSizes sizes_;
+  StepCaps caps_;
+  ExecutorLimits limits_;
+  InjectedFault injected_;
+  double timeout_ = 0;
+  std::unique_ptr<DeviceState> state_;
+  std::optional<StepFiller> filler_;
+  std::unique_ptr<OpTimes> times_;  // before state_ goes: its events
+  StepInput input_;
+  int64_t n_steps_ = 0;
+  Status fault_;  // not ok: the device is lost
+  bool hung_ = false;
+};
+
+CudaExecutor::~CudaExecutor() {
+  // What still runs cannot be waited for, and freeing memory would wait: it is left to the end of the
+  // process.
+  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) return;
+  static_cast<void>(times_.release());
+  static_cast<void>(state_.release());
+}
+
+Status CudaExecutor::Open(const EngineReader& engine) {
+  LATHE_RETURN_IF_ERROR(ReadEnvironment());
+  const Driver* driver = options_.driver;
+  if (driver == nullptr) {
+    auto loaded = Driver::Load();
+    if (!loaded.ok())
+      return loaded.status().WithContext(
+          StrFormat("engine '%s' is for %s", engine.path().c_str(), engine.identity().target.c_str()));
+    driver = *loaded;
+  }
+  state_ = std::make_unique<DeviceState>();
+  LATHE_ASSIGN_OR_RETURN(state_->device, Device::Open(*driver, options_.device));
+  LATHE_RETURN_IF_ERROR(CheckCudaTarget(engine, device().info(), driver->version()));
+  LATHE_ASSIGN_OR_RETURN(const auto weights,
+                         engine.Blob(RankBlobName("weights", plan_.tp_rank, plan_.pp_rank)));
+  LATHE_ASSIGN_OR_RETURN(const auto kernels, engine.Blob("kernels"));
+  LATHE_ASSIGN_OR_RETURN(const KernelBlob blob, KernelBlob::Parse(kernels, engine.path()));
+  LATHE_RETURN_IF_ERROR(Size(engine, weights.size()));
+  LATHE_ASSIGN_OR_RETURN(state_->stream, NewStream(device()));
+  LATHE_ASSIGN_OR_RETURN(state_->done, NewEvent(device()));
+  LATHE_ASSIGN_OR_RETURN(state_->memory,
+                         DeviceMemory::Allocate(device(), plan_, sizes_, caps_, state_->stream));
+  LATHE_RETURN_IF_ERROR(UploadAll(engine));
+  LATHE_ASSIGN_OR_RETURN(state_->kernels, KernelSet::Load(device(), blob));
+  LATHE_RETURN_IF_ERROR(BindProgram());
+  LATHE_RETURN_IF_ERROR(Synchronize(state_->stream));
+  return CaptureGraphs();
+}
+
+Status CudaExecutor::ReadEnvironment() {
+  LATHE_ASSIGN_OR_RETURN(injected_, ParseInjectedFault(std::getenv("LATHE_FAULT")));
+  LATHE_ASSIGN_OR_RETURN(timeout_, ParseStepTimeout(std::getenv("LATHE_STEP_TIMEOUT")));
+  return Status::Ok();
+}
+
+Status CudaExecutor::Size(const EngineReader& engine, uint64_t weight_blob_bytes) {
+  LATHE_RETURN_IF_ERROR(VerifyPlan(plan_, weight_blob_bytes));
+  if (plan_.page_size != kPageSize || plan_.sm != device().info().sm)
+    return Error(StatusCode::kCorrupt,
+                 "engine '%s': the plan has pages of %d tokens for sm_%d, expected %d and sm_%d",
+                 engine.path().c_str(), plan_.page_size, plan_.sm, kPageSize, device().info().sm);
+  if (options_.rope.inv_freq.size() != static_cast<size_t>(plan_.rotary_dim / 2))
+    return Error(StatusCode::kCorrupt, "the model's rotary table has %zu frequencies, the plan needs %d",
+                 options_.rope.inv_freq.size(), plan_.rotary_dim / 2);
+  LATHE_ASSIGN_OR_RETURN(const Device::Memory memory, device().MemoryNow());
+  const GemmChip chip = ChipOf(device().info());
+  auto sizes = SizeCudaExecutor(plan_, options_, chip, static_cast<uint64_t>(memory.free_bytes));
+  LATHE_RETURN_IF_ERROR(
+      sizes.status().WithContext(StrFormat("device %d (%s)", options_.device, device().info().name.c_str())));
+  sizes_ = *sizes;
+  caps_ = CapsOf(plan_, sizes_, options_, chip);
+  filler_.emplace(caps_);
+  limits_ = {.max_step_rows = sizes_.max_step_rows,
+             .max_logit_rows = sizes_.max_sequences,
+             .n_pages = sizes_.n_pages,
+             .page_size = kPageSize,
+             .max_positions = sizes_.max_positions,
+             .vocab = plan_.vocab,
+             .dynamic_rope = options_.rope.dynamic_from > 0,
+             .dynamic_rope_from = options_.rope.dynamic_from};
+  return Status::Ok();
+}
+
+Status CudaExecutor::UploadAll(const EngineReader& engine) {
+  const std::string name = RankBlobName("weights", plan_.tp_rank, plan_.pp_rank);
+  const auto blob = std::ranges::find(engine.blobs(), name, &BlobInfo::name);
+  LATHE_CHECK(blob != engine.blobs().end());
+  const ProgramMemory& memory = state_->memory.program();
+  LATHE_RETURN_IF_ERROR(UploadWeights(device(), engine.path(), blob->offset, sizes_.memory.weight_bytes,
+                                      memory.weights, options_.load_threads, options_.progress));
+  LATHE_ASSIGN_OR_RETURN(state_->upload, PinnedBuffer::Allocate(device(), StepBufferBytes(caps_)));
+  LATHE_ASSIGN_OR_RETURN(
+      state_->download,
+      PinnedBuffer::Allocate(device(), WorkspacesOf(plan_, caps_, ChipOf(device().info())).download));
+  const auto table_bytes = static_cast<int64_t>(options_.rope.inv_freq.size() * sizeof(float));
+  if (table_bytes == 0) return Status::Ok();
+  LATHE_ASSIGN_OR_RETURN(state_->rope_tables,
+                         PinnedBuffer::Allocate(device(), table_bytes * caps_.rope_tables));
+  std::memcpy(state_->rope_tables.as<float>(), options_.rope.inv_freq.data(),
+              static_cast<size_t>(table_bytes));
+  return CopyToDevice(device(), memory.inv_freq, state_->rope_tables.as<float>(), table_bytes, stream());
+}
+
+Status CudaExecutor::BindProgram() {
+  const ProgramOptions options = {.deterministic = options_.deterministic,
+                                  .attention_factor = options_.rope.attention_factor};
+  LATHE_ASSIGN_OR_RETURN(Program program, Program::Bind(plan_, caps_, state_->memory.program(),
+                                                        state_->kernels, device(), options));
+  state_->program.emplace(std::move(program));
+  LATHE_ASSIGN_OR_RETURN(times_, OpTimes::FromEnvironment(plan_, device()));
+  return Status::Ok();
+}
+
+// One graph for each number of decoding rows that steps are padded to. Every kernel of it runs once before:
+// the driver loads kernels when they are first launched, which must not fall into a capture.
+Status CudaExecutor::CaptureGraphs() {
+  if (!options_.graphs || times_ != nullptr) return Status::Ok();
+  const int32_t page = 0;
+  Step step;
+  step.token_ids = {0};
+  step.sequences = {
+      {.first_row = 0, .n_rows = 1, .first_position = 0, .rope_length = 1, .pages = &page, .n_pages = 1}};
+  step.logit_rows = {0};
+  step.samples.resize(1);
+  for (const int rows : DecodeBuckets(sizes_.max_sequences)) {
+    LATHE_RETURN_IF_ERROR(WarmUp(step, rows).WithContext("a first step"));
+    LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureGraph(state_->stream, [&] {
+                             return state_->program->LaunchOps(input_, stream(), nullptr);
+                           }));
+    LATHE_RETURN_IF_ERROR(
+        device().Check(device().api().graph_upload(graph.get(), stream()), "cuGraphUpload"));
+    state_->buckets.push_back({rows, std::move(graph)});
+  }
+  return Synchronize(state_->stream);
+}
+
+Status CudaExecutor::WarmUp(const Step& step, int bucket) {
+  LATHE_RETURN_IF_ERROR(filler_->Fill(step, bucket, state_->upload.bytes().data(), &input_));
+  LATHE_RETURN_IF_ERROR(CopyInput());
+  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), nullptr));
+  LATHE_RETURN_IF_ERROR(LaunchSampling());
+  return Wait();
+}
+
+Status CudaExecutor::Execute(const Step& step, StepResult* result) {
+  if (!fault_.ok()) return fault_;
+  ++n_steps_;
+  const Status status = Run(step, result);
+  if (status.ok()) return status;
+  hung_ = status.code() == StatusCode::kDeadlineExceeded;
+  fault_ = Error(hung_ ? StatusCode::kUnavailable : status.code(), "step %lld on device %d (%s) failed: %s",
+                 static_cast<long long>(n_steps_), options_.device, device().info().name.c_str(),
+                 status.message().c_str());
+  return fault_;
+}
+
+Status CudaExecutor::Run(const Step& step, StepResult* result) {
+  LATHE_RETURN_IF_ERROR(device().Bind());
+  const Bucket* bucket = BucketFor(step);
+  LATHE_RETURN_IF_ERROR(
+      filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
+  LATHE_RETURN_IF_ERROR(CopyInput());
+  LATHE_RETURN_IF_ERROR(LaunchStep(bucket));
+  LATHE_RETURN_IF_ERROR(LaunchSampling());
+  LATHE_RETURN_IF_ERROR(Wait());
+  Collect(step, result);
+  if (step.want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(result));
+  if (step.want_logits) LATHE_RETURN_IF_ERROR(CopyLogits(result));
+  return Status::Ok();
+}
+
+// Null: the step is launched op by op.
+const Bucket* CudaExecutor::BucketFor(const Step& step) const {
+  for (const SeqSlice& s : step.sequences)
+    if (s.n_rows != 1) return nullptr;
+  const auto rows = std::max<int>(step.n_rows(), static_cast<int>(step.logit_rows.size()));
+  const auto it = std::ranges::find_if(state_->buckets, [rows](const Bucket& b) { return rows <= b.rows; });
+  return it == state_->buckets.end() ? nullptr : &*it;
+}
+
+Status CudaExecutor::CopyInput() {
+  const ProgramMemory& memory = state_->memory.program();
+  const size_t half = options_.rope.inv_freq.size();
+  for (size_t i = 0; i < input_.rope_lengths.size(); ++i) {
+    const std::vector<float> freqs = options_.rope.inv_freq_for(input_.rope_lengths[i]);
+    LATHE_CHECK_EQ(freqs.size(), half);
+    std::copy(freqs.begin(), freqs.end(), state_->rope_tables.as<float>() + (i + 1) * half);
+  }
+  if (!input_.rope_lengths.empty())
+    LATHE_RETURN_IF_ERROR(
+        CopyToDevice(device(), memory.inv_freq + half * sizeof(float), state_->rope_tables.as<float>() + half,
+                     static_cast<int64_t>(input_.rope_lengths.size() * half * sizeof(float)), stream()));
+  if (input_.spilled) {
+    const auto bytes = static_cast<int64_t>(input_.spill.size());
+    if (state_->spill.bytes() < bytes) {
+      LATHE_ASSIGN_OR_RETURN(state_->spill, DeviceBuffer::Allocate(device(), bytes));
+    }
+    LATHE_RETURN_IF_ERROR(
+        CopyToDevice(device(), state_->spill.address(), input_.spill.data(), bytes, stream()));
+  }
+  return CopyToDevice(device(), memory.upload, state_->upload.as<char>(), input_.copy_bytes, stream());
+}
+
+Status CudaExecutor::LaunchStep(const Bucket* bucket) {
+  if (injected_.In(InjectedFault::kLaunch, n_steps_))
+    return {StatusCode::kUnavailable, "LATHE_FAULT asks for a launch that fails"};
+  if (bucket != nullptr) return LaunchGraph(bucket->graph, state_->stream);
+  if (times_ == nullptr) return state_->program->LaunchOps(input_, stream(), nullptr);
+  const Program::Observer before = [this](int op) { return times_->Before(op, input_, state_->stream); };
+  times_->Start();
+  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), &before));
+  return before(OpTimes::kSampling);
+}
+
+Status CudaExecutor::LaunchSampling() {
+  if (input_.sampled_rows > 0) {
+    const ProgramMemory& memory = state_->memory.program();
+    if (injected_.In(InjectedFault::kNan, n_steps_))
+      LATHE_RETURN_IF_ERROR(Fill(device(), state_->program->logits(), 0xff, sizeof(float), stream()));
+    // Behind a graph, or a fill, there is nothing that lets it start early.
+    LATHE_RETURN_IF_ERROR(state_->program->LaunchSampling(
+        input_, input_.spilled ? state_->spill.address() : memory.upload, stream(), false));
+    const int64_t rows = input_.sampled_rows;
+    const int64_t bytes = input_.any_top ? TopAt(caps_) + rows * kMaxTopLogprobs * int64_t{sizeof(TopLogprob)}
+                                         : rows * int64_t{sizeof(SampledRow)};
+    LATHE_RETURN_IF_ERROR(CopyToHost(device(), state_->download.as<char>(), memory.sampled, bytes, stream()));
+  }
+  if (times_ != nullptr) LATHE_RETURN_IF_ERROR(times_->Before(OpTimes::kEnd, input_, state_->stream));
+  return device().Check(device().api().event_record(state_->done.get(), stream()), "cuEventRecord");
+}
+
+Status CudaExecutor::Wait() {
+  LATHE_RETURN_IF_ERROR(WaitForEvent(state_->done, timeout_, injected_.In(InjectedFault::kHang, n_steps_)));
+  return times_ != nullptr ? times_->Finish() : Status::Ok();
+}
+
+void CudaExecutor::Collect(const Step& step, StepResult* result) const {
+  const auto* rows = state_->download.as<SampledRow>();
+  const auto* top = reinterpret_cast<const TopLogprob*>(state_->download.as<char>() + TopAt(caps_));
+  result->tokens.resize(step.logit_rows.size());
+  for (size_t i = 0; i < result->tokens.size(); ++i) {
+    SampledToken& token = result->tokens[i];
+    token.id = rows[i].id;
+    token.logprob = rows[i].logprob;
+    token.finite = rows[i].finite != 0;
+    token.top.clear();
+    if (step.samples[i].n_top_logprobs == 0) continue;
+    const TopLogprob* own = top + i * kMaxTopLogprobs;
+    for (int t = 0; t < rows[i].n_top; ++t) token.top.push_back({own[t].id, own[t].logprob});
+  }
+}
+
+Status CudaExecutor::CopyLogits(StepResult* result) {
+  const size_t rows = static_cast<size_t>(input_.sampled_rows), vocab = static_cast<size_t>(plan_.vocab);
+  const auto stride = static_cast<size_t>(state_->program->logits_stride());
+  std::vector<float> padded(rows * stride);
+  if (!padded.empty())
+    LATHE_RETURN_IF_ERROR(CopyToHost(device(), padded.data(), state_->program->logits(),
+                                     static_cast<int64_t>(padded.size() * sizeof(float)), stream()));
+  LATHE_RETURN_IF_ERROR(Synchronize(state_->stream));
+  result->logits.resize(rows * vocab);
+  for (size_t i = 0; i < rows; ++i)
+    std::copy_n(padded.begin() + static_cast<std::ptrdiff_t>(i * stride), vocab,
+                result->logits.begin() + static_cast<std::ptrdiff_t>(i * vocab));
+  return Status::Ok();
+}
+
+// What the head multiplied: bf16, after the final norm.
+Status CudaExecutor::CopyHidden(StepResult* result) {
+  const PlanOp& head = plan_.ops[static_cast<size_t>(state_->program->head())];
+  std::vector<Bf16> rows(static_cast<size_t>(input_.sampled_rows) * static_cast<size_t>(plan_.hidden));
+  if (!rows.empty())
+    LATHE_RETURN_IF_ERROR(CopyToHost(device(), rows.data(),
+                                     state_->memory.program().buffers[static_cast<size_t>(head.in)],
+                                     static_cast<int64_t>(rows.size() * sizeof(Bf16)), stream()));
+  LATHE_RETURN_IF_ERROR(Synchronize(state_->stream));
+  result->hidden.resize(rows.size());
+  std::ranges::transform(rows, result->hidden.begin(), [](Bf16 v) { return ToFloat(v); });
+  return Status::Ok();
+}
+
+}  // namespace
+}  // namespace cuda
+
+Status CheckCudaTarget(const EngineReader& engine, const cuda::DeviceInfo& device, int driver_version) {
+  const std::string& target = engine.identity().target;
+  const std::string rebuild =
+      StrFormat("build it again here with 'lathe build DIR -o %s --target cuda'", engine.path().c_str());
+  if (target != cuda::kTargetPrefix + device.Target())
+    return Error(StatusCode::kMismatch, "engine '%s' is for %s, device %d (%s) is %s%s; %s",
+                 engine.path().c_str(), target.c_str(), device.ordinal, device.name.c_str(),
+                 cuda::kTargetPrefix, device.Target().c_str(), rebuild.c_str());
+  LATHE_ASSIGN_OR_RETURN(const auto bytes, engine.Blob("kernels"));
+  LATHE_ASSIGN_OR_RETURN(const cuda::KernelBlob blob, cuda::KernelBlob::Parse(bytes, engine.path()));
+  if (blob.target() != device.Target())
+    return Error(StatusCode::kCorrupt, "engine '%s': its kernels are for %s, its manifest says %s",
+                 engine.path().c_str(), blob.target().c_str(), target.c_str());
+  if (driver_version < blob.driver())
+    return Error(StatusCode::kMismatch,
+                 "engine '%s' needs a driver of CUDA %s or newer, this machine's is of CUDA %s; update the "
+                 "driver, or %s",
+                 engine.path().c_str(), cuda::VersionText(blob.driver()).c_str(),
+                 cuda::VersionText(driver_version).c_str(), rebuild.c_str());
+  return Status::Ok();
+}
+
+Expected<std::unique_ptr<StepExecutor>> OpenCudaExecutor(const EngineReader& engine, Plan plan,
+                                                         const CudaExecutorOptions& options) {
+  auto executor = std::make_unique<cuda::CudaExecutor>(std::move(plan), options);
+  LATHE_RETURN_IF_ERROR(executor->Open(engine));
+  return std::unique_ptr<StepExecutor>(std::move(executor));
+}
+
+}  // namespace lathe

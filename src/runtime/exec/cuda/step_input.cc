@@ -1,0 +1,303 @@
+#include "runtime/exec/cuda/step_input.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace lathe::cuda {
+namespace {
+
+constexpr int64_t kAlign = 16;
+// Room for counts and biases of a step; masks of all rows have theirs beside it.
+constexpr int64_t kExtraBytes = int64_t{4} << 20;
+
+static_assert(sizeof(TokenCount) == 12 && sizeof(TokenBias) == 8,
+              "as src/kernels/cuda/src/sample.cu reads them");
+
+int64_t AlignUp(int64_t v) { return (v + kAlign - 1) / kAlign * kAlign; }
+int64_t MaskBytes(int vocab) { return AlignUp((int64_t{vocab} + 31) / 32 * 4); }
+int PagesFor(int tokens) { return (tokens + kPageSize - 1) / kPageSize; }
+
+template <typename T>
+T* At(std::byte* buffer, int64_t offset) {
+  return reinterpret_cast<T*>(buffer + offset);
+}
+
+// Extras a row needs in the tail.
+int64_t ExtraBytes(const SampleRow& row, int vocab) {
+  return AlignUp(row.n_counts * int64_t{sizeof(TokenCount)}) +
+         AlignUp(row.n_biases * int64_t{sizeof(TokenBias)}) + (row.mask != nullptr ? MaskBytes(vocab) : 0);
+}
+
+bool IsPlainGreedy(const SampleRow& row) {
+  return row.temperature <= 0 && row.n_counts == 0 && row.n_biases == 0 && row.mask == nullptr &&
+         !row.want_logprob && row.n_top_logprobs == 0;
+}
+
+int MostRounds(const StepCaps& caps) { return caps.widen_pages > 0 ? caps.max_slices : 1; }
+
+}  // namespace
+
+int64_t StepBufferBytes(const StepCaps& caps) {
+  const auto windows = static_cast<int>(caps.windows.size());
+  const DecodeBounds decode = BoundDecode(caps.shape, caps.split, caps.max_slices, caps.max_positions);
+  const StepLayout layout =
+      LayOutStep({.rows = caps.max_rows,
+                  .logit_rows = caps.max_logit_rows,
+                  .decode_pieces = decode.pieces,
+                  .decode_columns = caps.split.columns,
+                  .decode_plans = windows,
+                  .prompt_tiles = MaxPromptTiles(caps.shape, caps.prompt, caps.max_rows, caps.max_slices),
+                  .prompt_plans = windows * MostRounds(caps)});
+  const int64_t pages = AlignUp(int64_t{caps.max_slices} * caps.max_pages() * 4);
+  return layout.tail_at + pages + AlignUp(MostRounds(caps) * 4) +
+         caps.max_logit_rows * MaskBytes(caps.vocab) + kExtraBytes;
+}
+
+StepFiller::StepFiller(StepCaps caps) : caps_(std::move(caps)), capacity_(StepBufferBytes(caps_)) {
+  const DecodeBounds bounds = BoundDecode(caps_.shape, caps_.split, caps_.max_slices, caps_.max_positions);
+  decode_plans_.resize(caps_.windows.size());
+  for (DecodePlan& plan : decode_plans_) {
+    plan.pieces.reserve(static_cast<size_t>(bounds.pieces));
+    plan.column_first.reserve(static_cast<size_t>(caps_.split.columns) + 1);
+  }
+  decode_rows_.reserve(static_cast<size_t>(caps_.max_slices));
+  prompt_slices_.reserve(static_cast<size_t>(caps_.max_slices));
+  slice_of_prompt_.reserve(static_cast<size_t>(caps_.max_slices));
+  slice_pages_at_.reserve(static_cast<size_t>(caps_.max_slices));
+}
+
+StepLayout StepFiller::BucketLayout(int bucket) const {
+  return LayOutStep(
+      {.rows = bucket,
+       .logit_rows = bucket,
+       .decode_pieces = BoundDecode(caps_.shape, caps_.split, bucket, caps_.max_positions).pieces,
+       .decode_columns = caps_.split.columns,
+       .decode_plans = static_cast<int>(caps_.windows.size()),
+       .prompt_tiles = 0,
+       .prompt_plans = 0});
+}
+
+Status StepFiller::Fill(const Step& step, int bucket, std::byte* buffer, StepInput* input) {
+  LATHE_RETURN_IF_ERROR(CheckCaps(step));
+  input->sampled_rows = static_cast<int>(step.logit_rows.size());
+  input->rows = bucket > 0 ? bucket : step.n_rows();
+  input->logit_rows = bucket > 0 ? bucket : input->sampled_rows;
+  input->rope_lengths.clear();
+  SortSlices(step);
+  PlanAttention(bucket, input);
+  input->layout = bucket > 0 ? BucketLayout(bucket) : EagerLayout(step, *input);
+  WriteRows(step, buffer, input);
+  if (static_cast<int>(input->rope_lengths.size()) >= caps_.rope_tables)
+    return {StatusCode::kInternal, "a step has more dynamic RoPE bases than the executor has tables"};
+  WritePlans(buffer, *input);
+  const int64_t extras_at = WritePages(step, buffer, input);
+  WriteSamples(step, extras_at, buffer, input);
+  return Status::Ok();
+}
+
+Status StepFiller::CheckCaps(const Step& step) const {
+  const auto logits = static_cast<int>(step.logit_rows.size());
+  const auto slices = static_cast<int>(step.sequences.size());
+  if (step.n_rows() < 1 || step.n_rows() > caps_.max_rows || logits > caps_.max_logit_rows ||
+      slices > caps_.max_slices || step.samples.size() != step.logit_rows.size())
+    return Error(
+        StatusCode::kInternal,
+        "a step of %d rows, %d logit rows and %d sequences was given to an executor for %d, %d and %d",
+        step.n_rows(), logits, slices, caps_.max_rows, caps_.max_logit_rows, caps_.max_slices);
+  for (const SeqSlice& s : step.sequences) {
+    if (s.first_position + s.n_rows <= caps_.max_positions &&
+        PagesFor(s.first_position + s.n_rows) <= s.n_pages)
+      continue;
+    return Error(StatusCode::kInternal, "a sequence has %d positions and %d pages, the executor takes %d",
+                 s.first_position + s.n_rows, s.n_pages, caps_.max_positions);
+  }
+  return Status::Ok();
+}
+
+// Tells decoding rows and prompt slices apart, and places all page tables: those of prompts first, one after
+// another in the order of prompt_slices_.
+void StepFiller::SortSlices(const Step& step) {
+  decode_rows_.clear();
+  prompt_slices_.clear();
+  slice_of_prompt_.clear();
+  round_first_.assign(1, 0);
+  slice_pages_at_.resize(step.sequences.size());
+  int at = 0, in_round = 0;
+  for (size_t i = 0; i < step.sequences.size(); ++i) {
+    const SeqSlice& s = step.sequences[i];
+    if (s.n_rows == 1) continue;
+    const int pages = PagesFor(s.first_position + s.n_rows);
+    if (caps_.widen_pages > 0 && in_round > 0 && in_round + pages > caps_.widen_pages) {
+      round_first_.push_back(static_cast<int>(prompt_slices_.size()));
+      in_round = 0;
+    }
+    // Widened pages stand one after another from the start of their round's room.
+    prompt_slices_.push_back(
+        {s.first_row, s.n_rows, s.first_position, caps_.widen_pages > 0 ? in_round : at});
+    slice_of_prompt_.push_back(static_cast<int>(i));
+    slice_pages_at_[i] = at;
+    at += pages;
+    in_round += pages;
+  }
+  if (!prompt_slices_.empty()) round_first_.push_back(static_cast<int>(prompt_slices_.size()));
+  for (size_t i = 0; i < step.sequences.size(); ++i) {
+    const SeqSlice& s = step.sequences[i];
+    if (s.n_rows != 1) continue;
+    slice_pages_at_[i] = at;
+    decode_rows_.push_back({s.first_row, at, s.first_position + 1});
+    at += PagesFor(s.first_position + 1);
+  }
+}
+
+void StepFiller::PlanAttention(int bucket, StepInput* input) {
+  const size_t windows = caps_.windows.size();
+  input->decodes = bucket > 0 || !decode_rows_.empty();
+  for (size_t w = 0; w < windows && input->decodes; ++w)
+    PlanDecode(decode_rows_, caps_.windows[w], caps_.split, &decode_plans_[w]);
+  const size_t rounds = round_first_.size() - 1;
+  input->rounds.resize(rounds);
+  input->tiles.resize(rounds * windows);
+  if (prompt_plans_.size() < rounds * windows) prompt_plans_.resize(rounds * windows);
+  for (size_t r = 0; r < rounds; ++r) {
+    const auto slices = std::span(prompt_slices_)
+                            .subspan(static_cast<size_t>(round_first_[r]),
+                                     static_cast<size_t>(round_first_[r + 1] - round_first_[r]));
+    for (size_t w = 0; w < windows; ++w) {
+      PromptPlan& plan = prompt_plans_[r * windows + w];
+      PlanPrompt(caps_.shape, caps_.prompt, slices, caps_.windows[w], &plan);
+      input->tiles[r * windows + w] = static_cast<int>(plan.tiles.size());
+    }
+  }
+}
+
+StepLayout StepFiller::EagerLayout(const Step& step, const StepInput& input) const {
+  size_t pieces = 0;
+  for (const DecodePlan& plan : decode_plans_) pieces = std::max(pieces, plan.pieces.size());
+  int tiles = 0;
+  for (const int n : input.tiles) tiles = std::max(tiles, n);
+  return LayOutStep({.rows = step.n_rows(),
+                     .logit_rows = static_cast<int>(step.logit_rows.size()),
+                     .decode_pieces = input.decodes ? static_cast<int>(pieces) : 0,
+                     .decode_columns = input.decodes ? caps_.split.columns : 0,
+                     .decode_plans = input.decodes ? static_cast<int>(caps_.windows.size()) : 0,
+                     .prompt_tiles = tiles,
+                     .prompt_plans = static_cast<int>(input.tiles.size())});
+}
+
+int StepFiller::RopeTable(int rope_length, StepInput* input) const {
+  if (caps_.dynamic_from <= 0 || rope_length <= caps_.dynamic_from) return 0;
+  auto& lengths = input->rope_lengths;
+  const auto it = std::find(lengths.begin(), lengths.end(), rope_length);
+  if (it != lengths.end()) return static_cast<int>(it - lengths.begin()) + 1;
+  lengths.push_back(rope_length);
+  return static_cast<int>(lengths.size());
+}
+
+void StepFiller::WriteRows(const Step& step, std::byte* buffer, StepInput* input) {
+  StepRow* rows = At<StepRow>(buffer, input->layout.rows_at);
+  for (const SeqSlice& s : step.sequences) {
+    const int rope = RopeTable(s.rope_length, input);
+    for (int i = 0; i < s.n_rows; ++i) {
+      const int row = s.first_row + i, position = s.first_position + i;
+      rows[row] = {step.token_ids[static_cast<size_t>(row)], position,
+                   s.pages[position / kPageSize] * kPageSize + position % kPageSize, rope};
+    }
+  }
+  for (int row = step.n_rows(); row < input->rows; ++row) rows[row] = {0, 0, -1, 0};
+  int* logit_rows = At<int>(buffer, input->layout.logit_rows_at);
+  for (int i = 0; i < input->logit_rows; ++i)
+    logit_rows[i] = i < input->sampled_rows ? step.logit_rows[static_cast<size_t>(i)] : 0;
+}
+
+void StepFiller::WritePlans(std::byte* buffer, const StepInput& input) const {
+  const StepLayout& l = input.layout;
+  for (size_t w = 0; w < decode_plans_.size() && input.decodes; ++w) {
+    const DecodePlan& plan = decode_plans_[w];
+    const auto plan_index = static_cast<int64_t>(w);
+    std::memcpy(buffer + l.columns_at + plan_index * l.columns_stride, plan.column_first.data(),
+                plan.column_first.size() * sizeof(int));
+    if (!plan.pieces.empty())
+      std::memcpy(buffer + l.pieces_at + plan_index * l.pieces_stride, plan.pieces.data(),
+                  plan.pieces.size() * sizeof(DecodePiece));
+  }
+  for (size_t i = 0; i < input.tiles.size(); ++i) {
+    const auto& tiles = prompt_plans_[i].tiles;
+    At<int>(buffer, l.tile_counts_at)[i] = input.tiles[i];
+    if (!tiles.empty())
+      std::memcpy(buffer + l.tiles_at + static_cast<int64_t>(i) * l.tiles_stride, tiles.data(),
+                  tiles.size() * sizeof(PromptTile));
+  }
+}
+
+// Page tables, and how many pages each round widens. Returns where what follows may stand.
+int64_t StepFiller::WritePages(const Step& step, std::byte* buffer, StepInput* input) const {
+  input->pages_at = input->layout.tail_at;
+  int* pages = At<int>(buffer, input->pages_at);
+  int64_t end = 0;
+  for (size_t i = 0; i < step.sequences.size(); ++i) {
+    const SeqSlice& s = step.sequences[i];
+    const int n = PagesFor(s.first_position + s.n_rows);
+    std::memcpy(pages + slice_pages_at_[i], s.pages, static_cast<size_t>(n) * sizeof(int));
+    end = std::max(end, int64_t{slice_pages_at_[i]} + n);
+  }
+  const int64_t counts_at = input->pages_at + AlignUp(end * 4);
+  for (size_t r = 0; r < input->rounds.size(); ++r) {
+    const auto first = static_cast<size_t>(round_first_[r]),
+               last = static_cast<size_t>(round_first_[r + 1]) - 1;
+    const SeqSlice& tail = step.sequences[static_cast<size_t>(slice_of_prompt_[last])];
+    const int from = slice_pages_at_[static_cast<size_t>(slice_of_prompt_[first])];
+    const int to = slice_pages_at_[static_cast<size_t>(slice_of_prompt_[last])] +
+                   PagesFor(tail.first_position + tail.n_rows);
+    input->rounds[r] = {counts_at + static_cast<int64_t>(r) * 4, input->pages_at + int64_t{from} * 4,
+                        to - from};
+    At<int>(buffer, counts_at)[r] = to - from;
+  }
+  return counts_at + AlignUp(static_cast<int64_t>(input->rounds.size()) * 4);
+}
+
+void StepFiller::WriteSamples(const Step& step, int64_t at, std::byte* buffer, StepInput* input) {
+  input->only_greedy = true;
+  input->any_top = false;
+  int64_t extras = 0;
+  for (const SampleRow& row : step.samples) extras += ExtraBytes(row, caps_.vocab);
+  input->spilled = at + extras > capacity_;
+  if (input->spilled && static_cast<int64_t>(input->spill.size()) < extras)
+    input->spill.resize(static_cast<size_t>(extras));
+  std::byte* to = input->spilled ? input->spill.data() : buffer;
+  int64_t next = input->spilled ? 0 : at;
+  const auto put = [&](const void* from, int64_t bytes) {
+    const auto where = static_cast<int>(next);
+    if (bytes > 0) std::memcpy(to + next, from, static_cast<size_t>(bytes));
+    next += AlignUp(bytes);
+    return where;
+  };
+  auto* params = At<SampleParams>(buffer, input->layout.sample_at);
+  for (int i = 0; i < input->logit_rows; ++i) {
+    static const SampleRow kPadding;
+    const SampleRow& row = i < input->sampled_rows ? step.samples[static_cast<size_t>(i)] : kPadding;
+    input->only_greedy = input->only_greedy && IsPlainGreedy(row);
+    input->any_top = input->any_top || row.n_top_logprobs > 0;
+    SampleParams& p = params[i];
+    p.seed = row.seed;
+    p.counter = row.counter;
+    p.temperature = row.temperature;
+    p.top_k = row.top_k;
+    p.top_p = row.top_p;
+    p.min_p = row.min_p;
+    p.repetition_penalty = row.repetition_penalty;
+    p.frequency_penalty = row.frequency_penalty;
+    p.presence_penalty = row.presence_penalty;
+    p.n_top_logprobs = std::min(row.n_top_logprobs, kMaxTopLogprobs);
+    p.want_logprob = row.want_logprob ? 1 : 0;
+    p.n_counts = row.n_counts;
+    p.counts_at = put(row.counts, row.n_counts * int64_t{sizeof(TokenCount)});
+    p.n_biases = row.n_biases;
+    p.biases_at = put(row.biases, row.n_biases * int64_t{sizeof(TokenBias)});
+    p.mask_at = row.mask != nullptr ? put(row.mask, (int64_t{caps_.vocab} + 31) / 32 * 4) : -1;
+  }
+  input->copy_bytes = input->spilled ? at : next;
+}
+
+}  // namespace lathe::cuda
