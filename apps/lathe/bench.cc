@@ -1,9 +1,13 @@
 #include "bench.h"
 
+#include <cstdio>
+
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "lathe/version.h"
+#include "terminal/format.h"
+#include "terminal/table.h"
 
 namespace lathe::cli {
 
@@ -50,6 +54,57 @@ Expected<std::vector<BenchTimes>> RunBatch(Engine& engine, const std::vector<Ben
     }
   }
   return times;
+}
+
+void BenchOptions::Declare(Command& command) {
+  model.Declare(command);
+  command.Option("--input-len", &input_len, "Prompt tokens of each request (random ids)");
+  command.Option("--output-len", &output_len, "Tokens to generate for each");
+  command.Option("--step-tokens", &step_tokens, "Tokens of one step at most; 0: the engine's choice");
+  command.Option("--seed", &seed, "Of the random prompts");
+  command.Option("--json", &json, "Write the result to this file as well");
+}
+
+Status BenchOptions::Check() const {
+  LATHE_RETURN_IF_ERROR(CheckRange("--input-len", input_len, 1, 1 << 24));
+  LATHE_RETURN_IF_ERROR(CheckRange("--output-len", output_len, 1, 1 << 24));
+  return CheckRange("--step-tokens", step_tokens, 0, 1 << 20);
+}
+
+Figure Figure::Number(const char* label, const char* key, double value, const char* format) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return {label, key, value, text};
+}
+
+Figure Figure::Count(const char* label, const char* key, uint64_t value) {
+  return {label, key, value, FormatCount(value)};
+}
+
+std::string RenderFigures(std::span<const Figure> figures) {
+  Table table({{""}, {"", Align::kRight}});
+  for (const Figure& figure : figures) table.AddRow({figure.label, figure.text});
+  return table.Render();
+}
+
+Json FiguresToJson(std::span<const Figure> figures) {
+  Json out = Json::object();
+  for (const Figure& figure : figures) out[figure.key] = figure.value;
+  return out;
+}
+
+std::vector<Figure> EngineFigures(const EngineStats& before, const EngineStats& after, double seconds) {
+  const uint64_t steps = after.steps - before.steps;
+  const auto share = [seconds](double a, double b) { return seconds > 0 ? 100 * (b - a) / seconds : 0; };
+  const auto sequences = static_cast<double>(after.sequences_in_steps - before.sequences_in_steps);
+  return {Figure::Count("steps", "steps", steps),
+          Figure::Number("sequences in a step, mean", "sequences_per_step",
+                         steps > 0 ? sequences / static_cast<double>(steps) : 0, "%.1f"),
+          Figure::Number("in the executor, % of the time", "executor_percent",
+                         share(before.step_seconds, after.step_seconds), "%.1f"),
+          Figure::Number("scheduling and text, % of the time", "host_percent",
+                         share(before.host_seconds, after.host_seconds), "%.1f"),
+          Figure::Count("preemptions", "preemptions", after.preemptions - before.preemptions)};
 }
 
 Json ModelToJson(const ModelInfo& model) {

@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <span>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "bench.h"
 #include "commands.h"
 #include "machine.h"
-#include "model_options.h"
 #include "terminal/format.h"
 #include "terminal/progress.h"
 #include "terminal/table.h"
@@ -17,10 +18,8 @@
 namespace lathe::cli {
 namespace {
 
-struct Options {
-  ModelOptions model;
-  int input_len = 128, output_len = 128, batch = 1, iterations = 10, warmup = 2, seed = 0;
-  std::string json;
+struct Options : BenchOptions {
+  int batch = 1, iterations = 10, warmup = 2;
 };
 
 // One value for each iteration.
@@ -29,8 +28,7 @@ struct Samples {
 };
 
 Status Check(const Options& options) {
-  LATHE_RETURN_IF_ERROR(CheckRange("--input-len", options.input_len, 1, 1 << 24));
-  LATHE_RETURN_IF_ERROR(CheckRange("--output-len", options.output_len, 1, 1 << 24));
+  LATHE_RETURN_IF_ERROR(options.Check());
   LATHE_RETURN_IF_ERROR(CheckRange("--batch", options.batch, 1, 4096));
   LATHE_RETURN_IF_ERROR(CheckRange("--iterations", options.iterations, 1, 1 << 20));
   return CheckRange("--warmup", options.warmup, 0, 1 << 20);
@@ -60,7 +58,7 @@ void AddSample(const Options& options, const ModelInfo& model, const std::vector
 }
 
 struct Metric {
-  const char* name;
+  const char* label;
   const char* key;
   const std::vector<double>* values;
   const char* format;
@@ -69,35 +67,66 @@ struct Metric {
 constexpr std::pair<const char*, double> kColumns[] = {
     {"min", 0}, {"median", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
 
+// One row a metric, for people; the same into `json`.
+std::string RenderMetrics(std::span<const Metric> metrics, Json* json) {
+  std::vector<Table::Column> columns{{""}};
+  for (const auto& [name, p] : kColumns) columns.push_back({name, Align::kRight});
+  Table table(std::move(columns));
+  *json = Json::object();
+  for (const Metric& metric : metrics) {
+    if (metric.values->empty()) continue;
+    std::vector<std::string> row{metric.label};
+    Json& cells = (*json)[metric.key] = Json::object();
+    for (const auto& [name, p] : kColumns) {
+      const Figure cell = Figure::Number("", name, Percentile(*metric.values, p), metric.format);
+      row.push_back(cell.text);
+      cells[name] = cell.value;
+    }
+    table.AddRow(std::move(row));
+  }
+  return table.Render();
+}
+
+// All iterations; *engine_figures is of the measured ones.
+Expected<Samples> Measure(Engine& engine, const Options& options, std::vector<Figure>* engine_figures) {
+  Rng rng(static_cast<uint64_t>(options.seed));
+  Samples samples;
+  Progress progress(STDERR_FILENO);
+  EngineStats before;
+  double begin = 0;
+  for (int i = -options.warmup; i < options.iterations; ++i) {
+    const int of = i < 0 ? options.warmup : options.iterations;
+    progress.Update(i < 0 ? "warming up" : "measuring", static_cast<uint64_t>(i < 0 ? i + of : i),
+                    static_cast<uint64_t>(of), Unit::kItems);
+    std::vector<BenchRequest> batch(static_cast<size_t>(options.batch));
+    for (BenchRequest& request : batch) {
+      request = {RandomIds(rng, options.input_len, engine.model().vocab), options.output_len};
+    }
+    if (i == 0) {
+      before = engine.Stats();
+      begin = NowSeconds();
+    }
+    LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(engine, batch));
+    if (i >= 0) AddSample(options, engine.model(), times, &samples);
+  }
+  *engine_figures = EngineFigures(before, engine.Stats(), NowSeconds() - begin);
+  return samples;
+}
+
 Expected<int> Run(const Options& options) {
   LATHE_RETURN_IF_ERROR(Check(options));
   ModelOptions open = options.model;
   open.engine.max_sequences = std::max(open.engine.max_sequences, options.batch);
+  open.engine.max_step_tokens = options.step_tokens;
   // The roof is measured before and after, with the engine asleep, and the better one counts: a virtual
   // machine's bandwidth comes and goes.
-  const MachineRoofs before = MeasureRoofsNow(options.model.engine.threads);
+  const int threads = options.model.engine.threads;
+  const MachineRoofs before = MeasureRoofsNow(threads);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   const ModelInfo& model = engine->model();
-
-  Rng rng(static_cast<uint64_t>(options.seed));
-  Samples samples;
-  {
-    Progress progress(STDERR_FILENO);
-    const int total = options.warmup + options.iterations;
-    for (int i = 0; i < total; ++i) {
-      const bool warming = i < options.warmup;
-      progress.Update(warming ? "warming up" : "measuring",
-                      static_cast<uint64_t>(warming ? i : i - options.warmup),
-                      static_cast<uint64_t>(warming ? options.warmup : options.iterations), Unit::kItems);
-      std::vector<BenchRequest> batch(static_cast<size_t>(options.batch));
-      for (BenchRequest& request : batch) {
-        request = {RandomIds(rng, options.input_len, model.vocab), options.output_len};
-      }
-      LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(*engine, batch));
-      if (i >= options.warmup) AddSample(options, model, times, &samples);
-    }
-  }
-  MachineRoofs roofs = MeasureRoofsNow(options.model.engine.threads);
+  std::vector<Figure> engine_figures;
+  LATHE_ASSIGN_OR_RETURN(Samples samples, Measure(*engine, options, &engine_figures));
+  MachineRoofs roofs = MeasureRoofsNow(threads);
   roofs.read_gbps = std::max(roofs.read_gbps, before.read_gbps);
   for (const double gbps : samples.gbps) samples.percent.push_back(100 * gbps / roofs.read_gbps);
 
@@ -106,28 +135,12 @@ Expected<int> Run(const Options& options) {
                             {"tokens/s", "tokens_per_second", &samples.tokens_per_second, "%.1f"},
                             {"weights + KV, GB/s", "gbps", &samples.gbps, "%.2f"},
                             {"of measured read, %", "percent_of_read", &samples.percent, "%.1f"}};
-  std::vector<Table::Column> columns{{""}};
-  for (const auto& [name, p] : kColumns) columns.push_back({name, Align::kRight});
-  Table table(std::move(columns));
-  Json json_metrics = Json::object();
-  for (const Metric& metric : metrics) {
-    if (metric.values->empty()) continue;
-    std::vector<std::string> row{metric.name};
-    Json cells = Json::object();
-    for (const auto& [name, p] : kColumns) {
-      const double value = Percentile(*metric.values, p);
-      char text[64];
-      std::snprintf(text, sizeof text, metric.format, value);
-      row.emplace_back(text);
-      cells[name] = value;
-    }
-    table.AddRow(std::move(row));
-    json_metrics[metric.key] = cells;
-  }
+  Json json_metrics;
+  const std::string table = RenderMetrics(metrics, &json_metrics);
   std::printf("%s, %s, %d threads: batch %d, %d tokens in, %d out, %d iterations\n", model.name.c_str(),
-              model.dtype.c_str(), ResolveThreads(options.model.engine.threads), options.batch,
-              options.input_len, options.output_len, options.iterations);
-  std::fputs(table.Render().c_str(), stdout);
+              model.dtype.c_str(), ResolveThreads(threads), options.batch, options.input_len,
+              options.output_len, options.iterations);
+  std::printf("%s\n%s", table.c_str(), RenderFigures(engine_figures).c_str());
   std::printf("measured read bandwidth: %.1f GB/s\n", roofs.read_gbps);
 
   const Json result{{"benchmark", "latency"},
@@ -136,12 +149,13 @@ Expected<int> Run(const Options& options) {
                      {{"input_len", options.input_len},
                       {"output_len", options.output_len},
                       {"batch", options.batch},
+                      {"step_tokens", options.step_tokens},
                       {"iterations", options.iterations},
                       {"warmup", options.warmup},
                       {"seed", options.seed}}},
-                    {"metrics", json_metrics}};
-  LATHE_RETURN_IF_ERROR(
-      WriteBenchJson(options.json, result, MachineToJson(roofs, options.model.engine.threads)));
+                    {"metrics", json_metrics},
+                    {"engine", FiguresToJson(engine_figures)}};
+  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, result, MachineToJson(roofs, threads)));
   return kExitOk;
 }
 
@@ -152,14 +166,10 @@ void AddBenchLatency(Command& bench) {
   Command command =
       bench.Sub("latency", "Time to the first token and for each further one, at a fixed batch",
                 "lathe bench latency model.lathe --input-len 512 --output-len 128 --json out.json");
-  options->model.Declare(command);
-  command.Option("--input-len", &options->input_len, "Prompt tokens (random ids)");
-  command.Option("--output-len", &options->output_len, "Tokens to generate");
+  options->Declare(command);
   command.Option("--batch", &options->batch, "Requests at once");
   command.Option("--iterations", &options->iterations, "Measured repetitions");
   command.Option("--warmup", &options->warmup, "Repetitions before that");
-  command.Option("--seed", &options->seed, "Of the random prompts");
-  command.Option("--json", &options->json, "Write the result to this file as well");
   command.OnRun([options] { return Run(*options); });
 }
 

@@ -13,27 +13,22 @@
 #include "bench.h"
 #include "commands.h"
 #include "machine.h"
-#include "model_options.h"
 #include "serving/dataset.h"
 #include "terminal/format.h"
-#include "terminal/table.h"
 
 namespace lathe::cli {
 namespace {
 
 constexpr int kWarmupRequests = 2;
 
-struct Options {
-  ModelOptions model;
-  int requests = 64, input_len = 128, output_len = 128, concurrency = 0, step_tokens = 0, seed = 0;
-  std::string dataset, json;
+struct Options : BenchOptions {
+  int requests = 64, concurrency = 0;
+  std::string dataset;
 };
 
 Status Check(const Options& options) {
+  LATHE_RETURN_IF_ERROR(options.Check());
   LATHE_RETURN_IF_ERROR(CheckRange("--requests", options.requests, 1, 1 << 22));
-  LATHE_RETURN_IF_ERROR(CheckRange("--input-len", options.input_len, 1, 1 << 24));
-  LATHE_RETURN_IF_ERROR(CheckRange("--output-len", options.output_len, 1, 1 << 24));
-  LATHE_RETURN_IF_ERROR(CheckRange("--step-tokens", options.step_tokens, 0, 1 << 20));
   return CheckRange("--concurrency", options.concurrency, 0, 4096);
 }
 
@@ -70,28 +65,35 @@ Expected<std::vector<BenchRequest>> MakeRequests(const Options& options, const E
   return out;
 }
 
-void PrintTable(const Options& options, const ModelInfo& model, double seconds, uint64_t in, uint64_t out,
-                const std::vector<BenchTimes>& times, const EngineStats& stats) {
+// Tokens and times of the whole run, which began at `begin`.
+std::vector<Figure> RunFigures(const std::vector<BenchRequest>& requests,
+                               const std::vector<BenchTimes>& times, double begin, double* seconds) {
+  double end = begin;
+  uint64_t in = 0, out = 0;
   std::vector<double> first, per_token;
-  for (const BenchTimes& t : times) {
+  for (size_t i = 0; i < times.size(); ++i) {
+    const BenchTimes& t = times[i];
+    end = std::max(end, t.last);
+    in += requests[i].ids.size();
+    out += static_cast<uint64_t>(t.tokens);
     first.push_back((t.first - t.submitted) * 1e3);
     if (t.tokens > 1) per_token.push_back((t.last - t.first) * 1e3 / (t.tokens - 1));
   }
-  std::printf("%s, %s, %d threads: %zu requests\n", model.name.c_str(), model.dtype.c_str(),
-              ResolveThreads(options.model.engine.threads), times.size());
-  Table table({{""}, {"", Align::kRight}});
-  table.AddRow({"seconds", StrFormat("%.2f", seconds)});
-  table.AddRow({"output tokens", FormatCount(out)});
-  table.AddRow({"output tokens/s", StrFormat("%.1f", static_cast<double>(out) / seconds)});
-  table.AddRow({"prompt tokens", FormatCount(in)});
-  table.AddRow({"all tokens/s", StrFormat("%.1f", static_cast<double>(in + out) / seconds)});
-  table.AddRow({"requests/s", StrFormat("%.2f", static_cast<double>(times.size()) / seconds)});
-  table.AddRow({"first token, ms, median", StrFormat("%.1f", Percentile(first, 0.5))});
+  *seconds = end - begin;
+  const auto rate = [seconds](auto n) { return static_cast<double>(n) / *seconds; };
+  std::vector<Figure> figures{
+      Figure::Number("seconds", "seconds", *seconds, "%.2f"),
+      Figure::Count("output tokens", "output_tokens", out),
+      Figure::Number("output tokens/s", "output_tokens_per_second", rate(out), "%.1f"),
+      Figure::Count("prompt tokens", "prompt_tokens", in),
+      Figure::Number("all tokens/s", "tokens_per_second", rate(in + out), "%.1f"),
+      Figure::Number("requests/s", "requests_per_second", rate(times.size()), "%.2f"),
+      Figure::Number("first token, ms, median", "first_token_ms", Percentile(first, 0.5), "%.1f")};
   if (!per_token.empty()) {
-    table.AddRow({"per token, ms, median", StrFormat("%.2f", Percentile(per_token, 0.5))});
+    figures.push_back(
+        Figure::Number("per token, ms, median", "per_token_ms", Percentile(per_token, 0.5), "%.2f"));
   }
-  table.AddRow({"preemptions", FormatCount(stats.preemptions)});
-  std::fputs(table.Render().c_str(), stdout);
+  return figures;
 }
 
 Expected<int> Run(const Options& options) {
@@ -102,7 +104,8 @@ Expected<int> Run(const Options& options) {
   open.engine.max_queued_requests = std::max(options.requests, 1 << 16);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   LATHE_ASSIGN_OR_RETURN(const std::vector<BenchRequest> requests, MakeRequests(options, *engine));
-  const MachineRoofs roofs = MeasureRoofsNow(options.model.engine.threads);
+  const int threads = options.model.engine.threads;
+  const MachineRoofs roofs = MeasureRoofsNow(threads);
 
   const size_t warmup = std::min<size_t>(kWarmupRequests, requests.size());
   LATHE_RETURN_IF_ERROR(
@@ -110,36 +113,28 @@ Expected<int> Run(const Options& options) {
   const EngineStats stats_before = engine->Stats();
   const double begin = NowSeconds();
   LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(*engine, requests));
-  double end = begin;
-  uint64_t in = 0, out = 0;
-  for (size_t i = 0; i < times.size(); ++i) {
-    end = std::max(end, times[i].last);
-    in += requests[i].ids.size();
-    out += static_cast<uint64_t>(times[i].tokens);
+  double seconds = 0;
+  std::vector<Figure> figures = RunFigures(requests, times, begin, &seconds);
+  for (Figure& figure : EngineFigures(stats_before, engine->Stats(), seconds)) {
+    figures.push_back(std::move(figure));
   }
-  EngineStats stats = engine->Stats();
-  stats.preemptions -= stats_before.preemptions;
-  const double seconds = end - begin;
-  PrintTable(options, engine->model(), seconds, in, out, times, stats);
+  const ModelInfo& model = engine->model();
+  std::printf("%s, %s, %d threads: %zu requests\n", model.name.c_str(), model.dtype.c_str(),
+              ResolveThreads(threads), times.size());
+  std::fputs(RenderFigures(figures).c_str(), stdout);
 
-  const Json result{{"benchmark", "throughput"},
-                    {"model", ModelToJson(engine->model())},
-                    {"config",
-                     {{"requests", times.size()},
+  Json result = FiguresToJson(figures);
+  result["benchmark"] = "throughput";
+  result["model"] = ModelToJson(model);
+  result["config"] = {{"requests", times.size()},
                       {"input_len", options.dataset.empty() ? Json(options.input_len) : Json(nullptr)},
                       {"output_len", options.dataset.empty() ? Json(options.output_len) : Json(nullptr)},
                       {"dataset", options.dataset},
                       {"concurrency", options.concurrency},
                       {"step_tokens", options.step_tokens},
                       {"warmup_requests", warmup},
-                      {"seed", options.seed}}},
-                    {"seconds", seconds},
-                    {"output_tokens", out},
-                    {"prompt_tokens", in},
-                    {"output_tokens_per_second", static_cast<double>(out) / seconds},
-                    {"preemptions", stats.preemptions}};
-  LATHE_RETURN_IF_ERROR(
-      WriteBenchJson(options.json, result, MachineToJson(roofs, options.model.engine.threads)));
+                      {"seed", options.seed}};
+  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, std::move(result), MachineToJson(roofs, threads)));
   return kExitOk;
 }
 
@@ -150,16 +145,11 @@ void AddBenchThroughput(Command& bench) {
   Command command =
       bench.Sub("throughput", "Output tokens a second with all requests queued at once",
                 "lathe bench throughput model.lathe --requests 256 --input-len 128 --output-len 128");
-  options->model.Declare(command);
+  options->Declare(command);
   command.Option("--requests", &options->requests, "Requests");
-  command.Option("--input-len", &options->input_len, "Prompt tokens of each (random ids)");
-  command.Option("--output-len", &options->output_len, "Tokens to generate for each");
   command.Option("--dataset", &options->dataset,
                  "Instead: a file of JSON lines with \"prompt\" or \"input_ids\", and \"output_tokens\"");
-  command.Option("--concurrency", &options->concurrency, "Sequences running at once; 0: the engine's 256");
-  command.Option("--step-tokens", &options->step_tokens, "Tokens of one step at most; 0: the engine's 512");
-  command.Option("--seed", &options->seed, "Of the random prompts");
-  command.Option("--json", &options->json, "Write the result to this file as well");
+  command.Option("--concurrency", &options->concurrency, "Sequences running at once; 0: the engine's choice");
   command.OnRun([options] { return Run(*options); });
 }
 

@@ -1,0 +1,250 @@
+#!/bin/bash
+# Every number that lathe shows on one H200, each from a command of its own: docs/benchmarks-cuda.md says what they mean.
+#
+#   bench/h200.sh [--only SECTION,...] [--out DIR] [--summary DIR]
+#
+# --out: one JSON file and one log for each row (default bench/results/h200-TIME); --summary: all rows in one file and
+# the tables, written anew after every section (default the same).
+#
+# Sections, in their order (a fault or the time limit of one does not end the others):
+#   info        program, device, disk, memory
+#   synth       checkpoints with random weights in the models' exact shapes
+#   build       build of every engine from a warm page cache, and its load
+#   right       perplexity of models/tales-16m: CPU, this target, and its fp8
+#   roof        what the device reads at most, in this run
+#   latency     one stream, 128 and 8,192 tokens of context
+#   first       first token of a prompt of 2,048
+#   batch       32, 512 and 2,048 tokens in, 128 out, at batch 1, 8, 32 and 256
+#   throughput  offline, everything queued at once: the nine published rows
+#   host        256 streams offline: what the device waits for the host
+#   serve       256 streams through the HTTP server
+#   peers       transformers, plain and compiled with a static cache
+#   kernels     matrix products and attention alone (minutes)
+#   table       the tables, from all results in --out
+#
+# LATHE       the program (default build/gpu/lathe, else build/release/bin/lathe); GPU_TEST likewise
+# MODELS      configs in bench/configs, or folders of checkpoints (default "llama-3.1-8b mistral-7b")
+# TARGET      of `lathe build` (default cuda); KINDS: engines to build (default "bf16 fp8")
+# FP8_FLAGS   of `lathe build` for fp8 weights and KV (default "--dtype fp8 --kv-dtype fp8")
+# RUN_FLAGS   of every `lathe bench` (e.g. "--threads 1"); BATCH_FLAGS of those with more than one stream
+# WORK        folder for checkpoints and engines (default build/h200): 32 GB a model, with fp8 40
+# FACTOR      part of the published number of requests (default 1; at least one wave of WAVE requests, default 1024)
+# ROWS        in/out of the throughput rows (default all nine); BATCHES, INPUTS of `batch`; ITERATIONS (default 3)
+# LIMIT       seconds for each section (default 1800), LIMIT_ROW for each command (default 1200)
+# PYTHON      with torch and transformers, for the peers (default python3); PEER_FLAGS of bench/h200_peer.py
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+ALL="info synth build right roof latency first batch throughput host serve peers kernels table"
+ONLY=$ALL RESULTS=bench/results/h200-$(date -u +%Y%m%dT%H%M%SZ) SUMMARY= SECTION=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only) ONLY=${2//,/ }; shift 2 ;;
+    --out) RESULTS=$2; shift 2 ;;
+    --summary) SUMMARY=$2; shift 2 ;;
+    --section) SECTION=$2; shift 2 ;;  # itself, under a time limit
+    *) echo "h200: $1 is no option; see the head of this file" >&2; exit 2 ;;
+  esac
+done
+either() { if [ -x "$1" ]; then echo "$1"; else echo "$2"; fi; }
+export RESULTS
+export LATHE=${LATHE:-$(either build/gpu/lathe build/release/bin/lathe)}
+export GPU_TEST=${GPU_TEST:-$(either build/gpu/gpu_test build/release/gpu_test)}
+export MODELS=${MODELS:-llama-3.1-8b mistral-7b} TARGET=${TARGET:-cuda} KINDS=${KINDS:-bf16 fp8} WORK=${WORK:-build/h200}
+export FP8_FLAGS=${FP8_FLAGS:---dtype fp8 --kv-dtype fp8} RUN_FLAGS=${RUN_FLAGS:-} BATCH_FLAGS=${BATCH_FLAGS:-}
+export FACTOR=${FACTOR:-1} WAVE=${WAVE:-1024} BATCHES=${BATCHES:-1 8 32 256} INPUTS=${INPUTS:-32 512 2048}
+export ROWS=${ROWS:-128/128 128/2048 128/4096 500/2000 1000/1000 2048/128 2048/2048 5000/500 20000/2000}
+export ITERATIONS=${ITERATIONS:-3} STREAMS=${STREAMS:-256} LIMIT=${LIMIT:-1800} LIMIT_ROW=${LIMIT_ROW:-1200}
+export PYTHON=${PYTHON:-python3} PEER_FLAGS=${PEER_FLAGS:-}
+SUMMARY=${SUMMARY:-$RESULTS}
+mkdir -p "$RESULTS" "$SUMMARY" "$WORK"
+
+# A command of a row: its output to the log, its last lines shown, and a fault kept as the row's result.
+row() {  # NAME COMMAND...
+  local name=$1 begin=$EPOCHREALTIME code
+  shift
+  timeout --foreground -k 10 "$LIMIT_ROW" "$@" > "$RESULTS/$name.log" 2>&1
+  code=$?
+  local seconds
+  seconds=$(awk "BEGIN { printf \"%.2f\", $EPOCHREALTIME - $begin }")
+  if [ $code -eq 0 ]; then
+    echo "  $name: $seconds s"
+  else
+    echo "  $name: FAILED with exit code $code after $seconds s: $(grep -v '^$' "$RESULTS/$name.log" | tail -1 | cut -c1-300)"
+    NAME=$name CODE=$code python3 - > "$RESULTS/$name.json" << 'END'
+import json, os, pathlib
+log = pathlib.Path(os.environ["RESULTS"], os.environ["NAME"] + ".log").read_text(errors="replace").strip()
+print(json.dumps({"error": (log.splitlines() or [""])[-1][:300], "exit_code": int(os.environ["CODE"])}))
+END
+  fi
+  return $code
+}
+checkpoint() { if [ -d "$1" ]; then echo "$1"; elif [ -d "models/$1" ]; then echo "models/$1"; else echo "$WORK/$1"; fi; }  # MODEL
+name_of() { basename "$1"; }
+engine() { echo "$WORK/$(name_of "$1").$2.lathe"; }  # MODEL KIND
+# Longest sequence of MODEL.
+context() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1] + "/config.json"))["max_position_embeddings"])' "$(checkpoint "$1")"; }
+# Calls COMMAND MODEL KIND for every engine that was built.
+each_engine() {  # COMMAND
+  local model kind
+  for model in $MODELS; do
+    for kind in $KINDS; do
+      [ -e "$(engine "$model" "$kind")" ] && "$1" "$model" "$kind"
+    done
+  done
+}
+latency() {  # ROW MODEL KIND INPUT OUTPUT BATCH
+  [ $(($4 + $5)) -le "$(context "$2")" ] || { echo "  $1: left out, longer than the model's context"; return; }
+  local flags=$RUN_FLAGS
+  [ "$6" -eq 1 ] || flags="$flags $BATCH_FLAGS"
+  # shellcheck disable=SC2086
+  row "$1.$(name_of "$2").$3.$6.$4.$5" "$LATHE" bench latency "$(engine "$2" "$3")" $flags --input-len "$4" --output-len "$5" \
+    --batch "$6" --iterations "$ITERATIONS" --warmup 1 --context $(($4 + $5 + 1)) --json "$RESULTS/$1.$(name_of "$2").$3.$6.$4.$5.json"
+}
+
+section_info() {
+  row info.version "$LATHE" version
+  row info.devices "$LATHE" devices
+  { nproc; free -g; df -h "$WORK"; nvidia-smi; } > "$RESULTS/info.machine.log" 2>&1
+  cat "$RESULTS/info.version.log" "$RESULTS/info.devices.log"
+}
+
+section_synth() {
+  local model
+  for model in $MODELS; do
+    [ -e "$(checkpoint "$model")" ] || row "synth.$model" "$LATHE" synth --config "bench/configs/$model.json" -o "$WORK/$model"
+  done
+}
+
+section_build() {
+  local model kind flags
+  for model in $MODELS; do
+    for kind in $KINDS; do
+      flags=; [ "$kind" = fp8 ] && flags=$FP8_FLAGS
+      cat "$(checkpoint "$model")"/*.safetensors > /dev/null  # warm
+      # shellcheck disable=SC2086
+      row "build.$(name_of "$model").$kind" python3 bench/h200_times.py build "$RESULTS/build.$(name_of "$model").$kind.json" \
+        "$LATHE" build "$(checkpoint "$model")" -o "$(engine "$model" "$kind")" --target "$TARGET" $flags || continue
+      # shellcheck disable=SC2086
+      row "load.$(name_of "$model").$kind" python3 bench/h200_times.py load "$RESULTS/load.$(name_of "$model").$kind.json" \
+        "$LATHE" run "$(engine "$model" "$kind")" "a" --max-tokens 1 --quiet $RUN_FLAGS
+    done
+  done
+}
+
+section_right() {
+  local kind flags
+  for kind in cpu $KINDS; do
+    flags="--target $TARGET"
+    [ "$kind" = cpu ] && flags="--target cpu"
+    [ "$kind" = fp8 ] && flags="$flags $FP8_FLAGS"
+    # shellcheck disable=SC2086
+    row "right-build.$kind" "$LATHE" build models/tales-16m -o "$WORK/tales.$kind.lathe" --no-tune $flags || continue
+    row "right.$kind" "$LATHE" eval perplexity "$WORK/tales.$kind.lathe" tests/data/text/tales_valid.txt --json &&
+      cp "$RESULTS/right.$kind.log" "$RESULTS/right.$kind.json"
+  done
+}
+
+# With no part of that name the program measures the reading speed alone.
+section_roof() { row roof "$GPU_TEST" --lab gemm_bench "$RESULTS/roof.json" roof; }
+
+stream() { latency latency "$1" "$2" 128 256 1; latency latency "$1" "$2" 8192 128 1; }
+section_latency() { each_engine stream; }
+
+first() { ITERATIONS=$((3 * ITERATIONS)) latency first "$1" "$2" 2048 1 1; }
+section_first() { each_engine first; }
+
+batch() {
+  local batch input
+  for batch in $BATCHES; do
+    for input in $INPUTS; do ITERATIONS=1 latency batch "$1" "$2" "$input" 128 "$batch"; done
+  done
+}
+section_batch() { each_engine batch; }
+
+# Published numbers of requests: 30,000 of the shortest, 3,000, 1,500 where the sequences are long, 1,000 of the longest.
+requests() {  # IN/RESULTS
+  local n
+  case $1 in 128/128) n=30000 ;; 128/4096 | 2048/2048 | 5000/500) n=1500 ;; 20000/2000) n=1000 ;; *) n=3000 ;; esac
+  awk "BEGIN { n = $n * $FACTOR; if (n < $WAVE) n = $WAVE; if (n > $n) n = $n; printf \"%d\", n }"
+}
+nine_rows() {
+  local one in out name
+  for one in $ROWS; do
+    in=${one%/*} out=${one#*/} name=throughput.$(name_of "$1").$2.${one%/*}.${one#*/}
+    [ $((in + out)) -le "$(context "$1")" ] || { echo "  $name: left out, longer than the model's context"; continue; }
+    # shellcheck disable=SC2086
+    row "$name" "$LATHE" bench throughput "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --requests "$(requests "$one")" \
+      --input-len "$in" --output-len "$out" --concurrency "${CONCURRENCY:-4096}" --step-tokens "${STEP_TOKENS:-8192}" \
+      --context $((in + out + 1)) --json "$RESULTS/$name.json"
+  done
+}
+section_throughput() { each_engine nine_rows; }
+
+host() {
+  # shellcheck disable=SC2086
+  row "host.$(name_of "$1").$2" "$LATHE" bench throughput "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --requests $((4 * STREAMS)) \
+    --input-len 128 --output-len 256 --concurrency "$STREAMS" --context 1024 --json "$RESULTS/host.$(name_of "$1").$2.json"
+}
+section_host() { each_engine host; }
+
+serve() {
+  local name server ready='' port=18473
+  name=serve.$(name_of "$1").$2
+  # shellcheck disable=SC2086
+  "$LATHE" serve "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --port $port --max-sequences "$STREAMS" --context 1024 --log-level warn \
+    > "$RESULTS/$name.server.log" 2>&1 & server=$!
+  for _ in $(seq 1200); do
+    kill -0 $server 2> /dev/null || break
+    if python3 -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$port/readyz', timeout=1)" 2> /dev/null; then
+      ready=1
+      break
+    fi
+    sleep 0.1
+  done
+  if [ -n "$ready" ]; then
+    row "$name" "$LATHE" bench serving "http://127.0.0.1:$port" --concurrency "$STREAMS" --requests $((4 * STREAMS)) \
+      --dataset random:128/256 --ignore-eos --vocab "${SERVE_VOCAB:-30000}" --warmup "$STREAMS" --threads 2 --json "$RESULTS/$name.json"
+  else
+    row "$name" tail -1 "$RESULTS/$name.server.log"
+    echo '{"error": "the server did not start"}' > "$RESULTS/$name.json"
+  fi
+  kill $server 2> /dev/null
+  wait $server 2> /dev/null
+}
+section_serve() { each_engine serve; }
+
+section_peers() {
+  local model
+  model=${MODELS%% *}
+  # shellcheck disable=SC2086
+  row "peers.$(name_of "$model")" "$PYTHON" bench/h200_peer.py "$(checkpoint "$model")/config.json" "$RESULTS" $PEER_FLAGS
+  cat "$RESULTS/peers.$(name_of "$model").log" | grep ' batch ' | cut -c1-200
+}
+
+section_kernels() {
+  row kernels.gemm "$GPU_TEST" --lab gemm_bench "$RESULTS/kernels.gemm.json" step sweep
+  row kernels.attention "$GPU_TEST" --lab attention_bench "$RESULTS/kernels.attention.json" decode prompt
+  row kernels.small "$GPU_TEST" --lab small_bench "$RESULTS/kernels.small.json" time
+}
+
+section_table() { python3 bench/h200_table.py "$RESULTS"; }
+
+if [ -n "$SECTION" ]; then
+  "section_$SECTION"
+  exit
+fi
+for section in $ONLY; do
+  case " $ALL " in *" $section "*) ;; *) echo "h200: there is no section $section; they are: $ALL" >&2; exit 2 ;; esac
+done
+[ -x "$LATHE" ] || { echo "h200: $LATHE is missing; make portable builds it" >&2; exit 1; }
+for section in $ONLY; do
+  echo "$section"
+  begin=$SECONDS
+  timeout -k 15 "$LIMIT" "$0" --section "$section" --out "$RESULTS"
+  code=$?
+  [ $code -eq 124 ] && echo "  stopped after $LIMIT s"
+  echo "  $((SECONDS - begin)) s"
+  # All rows so far, whatever happens to the rest.
+  python3 bench/h200_table.py "$RESULTS" --merge "$SUMMARY/h200.json" > "$SUMMARY/h200.md"
+done
