@@ -5,19 +5,21 @@
 #
 #   models/tales-16m  tests/golden  tests/data/text  bench/*.sh  bench/*.py  bench/configs  tests/gpu/sanitize.sh
 #
-# To carry beside the tracked files, all of it ignored by git: build/gpu.
+# To carry beside the tracked files, ignored by git as they are: build/gpu.tar.xz (build/gpu in a few MB).
 #
 #   bench/gpu_bundle.sh            builds both first; BUILD=FOLDER another build than build/release
 #
 # There, from the repository's root:
+#   tar xf build/gpu.tar.xz                                  unpacks build/gpu
 #   build/gpu/gpu_test                                       all tests
 #   tests/gpu/sanitize.sh build/gpu/gpu_test                 some of them under compute-sanitizer
 #   bench/h200.sh --only info,synth,build,roof,latency       see the head of that file
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
-cmake --build "$BUILD" --target lathe gpu_test
+[ -n "${NO_BUILD:-}" ] || cmake --build "$BUILD" --target lathe gpu_test
 tools/portable.sh build/gpu "$BUILD/bin/lathe" "$BUILD/gpu_test"
 tree=$(git ls-files -z --cached --others --exclude-standard | xargs -0 stat -c %s 2> /dev/null | awk '{ n += $1 } END { print n }')
-carried=$(find build/gpu -type f -print0 | xargs -0 stat -c %s | awk '{ n += $1 } END { print n }')
-awk "BEGIN { printf \"tree %.1f MB + build/gpu %.1f MB = %.1f MB\\n\", $tree / 1e6, $carried / 1e6, ($tree + $carried) / 1e6 }"
+tar cf - build/gpu | xz -T0 -4 > build/gpu.tar.xz
+carried=$(stat -c %s build/gpu.tar.xz)
+awk "BEGIN { printf \"tree %.1f MiB + build/gpu.tar.xz %.1f MiB = %.1f MiB\\n\", $tree / 2^20, $carried / 2^20, ($tree + $carried) / 2^20 }"

@@ -13,7 +13,8 @@ namespace lathe {
 
 inline std::vector<std::string> GoldenNames() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(LATHE_SOURCE_DIR "/tests/golden")) {
+  std::error_code missing;  // then no test is made of them, which the test program itself reports
+  for (const auto& entry : std::filesystem::directory_iterator(LATHE_SOURCE_DIR "/tests/golden", missing)) {
     if (entry.path().extension() != ".json" || entry.path().stem() == "rope") continue;
     names.push_back(entry.path().stem().string());
   }
