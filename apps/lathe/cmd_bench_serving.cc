@@ -29,7 +29,7 @@ constexpr int kDefaultOutput = 128;
 constexpr int kSafeVocab = 1000;
 
 struct Options {
-  std::string url, dataset = "random:128/128", json, svg, key_file;
+  std::string url, dataset = "random:128/128", json, svg, key_file, fields;
   std::optional<std::string> dataset_file, endpoint, model, sweep, sweep_rates;
   std::optional<double> rate;
   std::optional<int> concurrency, requests, vocab;
@@ -121,6 +121,15 @@ Expected<std::string> ReadKey(const std::string& path) {
   const bool plain = std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
   if (!key.empty() && plain) return key;
   return Error(StatusCode::kInvalidArgument, "%s holds no API key of plain characters", path.c_str());
+}
+
+// --fields: an object, which every request's body takes over.
+Expected<Json> ReadFields(const std::string& text) {
+  if (text.empty()) return Json::object();
+  LATHE_ASSIGN_OR_RETURN(Json fields, ParseJson(text, "--fields"));
+  if (fields.is_object()) return fields;
+  return Error(StatusCode::kInvalidArgument, "--fields must be a JSON object, but is a JSON %s",
+               fields.type_name());
 }
 
 // Fills in what the server's list of models says: its name, and its vocabulary where it tells (llama.cpp
@@ -230,6 +239,7 @@ Expected<Bench> Prepare(const Options& options) {
   bench.form.ignore_eos = options.ignore_eos;
   bench.form.temperature = options.temperature;
   bench.form.model = options.model.value_or("");
+  LATHE_ASSIGN_OR_RETURN(bench.form.fields, ReadFields(options.fields));
   bench.vocab = options.vocab.value_or(kSafeVocab);
   LATHE_ASSIGN_OR_RETURN(bench.form.api_key, ReadKey(options.key_file));
   LATHE_RETURN_IF_ERROR(AskForModel(options, &bench));
@@ -361,6 +371,10 @@ void AddBenchServing(Command& bench) {
   command.Flag("--text", &options->text, "Send random prompts as text even where ids are taken");
   command.Option("--vocab", &options->vocab, "Random ids are below this", "the server's, or 1000");
   command.Option("--temperature", &options->temperature, "Of sampling");
+  command.Option(
+      "--fields", &options->fields,
+      "JSON object to add to every request; with {\"return_token_ids\":true} gaps are those between "
+      "tokens, also of tokens without text");
   command.Option("--api-key-file", &options->key_file, "File with the key to send");
   command.Option("--ca-file", &options->tls.ca_file, "PEM certificates to trust for https");
   command.Flag("--insecure", &options->tls.insecure, "Accept any certificate");

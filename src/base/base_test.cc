@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/bf16.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -41,6 +42,37 @@ TEST(Json, RefusesWhatIsNotCleanJson) {
   EXPECT_THAT(ParseJson(std::string(100, '['), "f").status().message(), HasSubstr("deeper than 64"));
   EXPECT_THAT(ParseJson("{} x", "f").status().message(), HasSubstr("not valid JSON"));
   EXPECT_TRUE(ParseJson("{\"a\":\"]]]]\\\"[[\"}", "f", {.max_depth = 1}).ok());
+}
+
+// Json keeps an object's keys in a list; parsing must not look through it for each key.
+TEST(Json, TimeIsLinearInTheKeysOfAnObject) {
+  constexpr int kKeys = 300'000;
+  std::string text = "{";
+  for (int i = 0; i < kKeys; ++i) text += StrFormat("\"%d\":%d,", i, i);
+  text.back() = '}';
+  for (const bool duplicates : {false, true}) {
+    const double begin = NowSeconds();
+    const auto json = ParseJson(text, "f", {.allow_duplicate_keys = duplicates});
+    ASSERT_TRUE(json.ok());
+    EXPECT_EQ(json->size(), size_t{kKeys});
+    EXPECT_EQ(json->front(), 0);
+    EXPECT_EQ(json->back(), kKeys - 1);
+    EXPECT_LT(NowSeconds() - begin, 5) << "a minute when quadratic";
+  }
+}
+
+TEST(Json, BuildsWhatTheTextSays) {
+  for (const char* text :
+       {R"({"b":[1,-2,0.5,"x",true,null,{"c":{},"d":[[],[{}]]}],"a":18446744073709551615})", "[]", "7",
+        R"("\u00e9\n")", "null", "false", R"([[1,2],[3,[4,{"e":"f"}]],5])"}) {
+    const auto json = ParseJson(text, "f");
+    ASSERT_TRUE(json.ok()) << text;
+    EXPECT_EQ(*json, Json::parse(text)) << text;
+  }
+  EXPECT_EQ((*ParseJson(R"({"a":1,"b":2,"a":{"c":3}})", "f", {.allow_duplicate_keys = true})).dump(),
+            R"({"a":{"c":3},"b":2})");
+  for (const char* text : {"", "{", "[1,", "1e400", "NaN", "{\"a\" 1}", "[1]]", "{\"a\":1,}", "\"\xff\""})
+    EXPECT_THAT(ParseJson(text, "f").status().message(), HasSubstr("not valid JSON")) << text;
 }
 
 TEST(Json, TypedLookupsNameTheKeyAndWhatWasFound) {

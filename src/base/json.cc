@@ -1,6 +1,8 @@
 #include "base/json.h"
 
+#include <algorithm>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -10,27 +12,83 @@ template class nlohmann::basic_json<nlohmann::ordered_map>;
 namespace lathe {
 namespace {
 
-// Depth of nesting outside strings, found before the recursive parser sees the text.
-bool DeeperThan(std::string_view text, int max_depth) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > max_depth) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
+// Builds a Json from the parser's events. The library's own builder looks through all keys of an object for
+// each new one, as Json keeps them in order in a list: a few megabytes in one object would take minutes.
+class Builder {
+ public:
+  explicit Builder(const JsonLimits& limits) : limits_(limits) {}
+
+  bool null() { return Add(nullptr); }
+  bool boolean(bool value) { return Add(value); }
+  bool number_integer(int64_t value) { return Add(value); }
+  bool number_unsigned(uint64_t value) { return Add(value); }
+  bool number_float(double value, const std::string& /*text*/) { return Add(value); }
+  bool string(std::string& value) { return Add(std::move(value)); }
+  bool binary(Json::binary_t& value) { return Add(std::move(value)); }
+
+  bool start_object(size_t /*size*/) {
+    keys_.emplace_back();
+    return Open(Json::object());
   }
-  return false;
-}
+  bool key(std::string& name) {
+    const bool is_new = keys_.back().insert(name).second;
+    auto& members = open_.back()->get_ref<Json::object_t&>();
+    if (is_new) {
+      slot_ = &members.emplace_back(std::move(name), nullptr).second;
+      return true;
+    }
+    slot_ = &members[name];  // the last one counts, where two are allowed
+    if (duplicate_.empty()) duplicate_ = name.empty() ? "(empty)" : name;
+    return true;
+  }
+  bool end_object() {
+    keys_.pop_back();
+    return Close();
+  }
+  bool start_array(size_t /*size*/) { return Open(Json::array()); }
+  bool end_array() { return Close(); }
+
+  bool parse_error(size_t byte, const std::string& /*token*/, const nlohmann::json::exception& /*why*/) {
+    error_byte_ = byte;
+    return false;
+  }
+
+  bool too_deep() const { return too_deep_; }
+  size_t error_byte() const { return error_byte_; }
+  const std::string& duplicate() const { return duplicate_; }
+  Json Take() { return std::move(root_); }
+
+ private:
+  // Elements of arrays may move while their array grows; it does so only when nothing inside it is open.
+  Json* Place(Json value) {
+    if (open_.empty()) return &(root_ = std::move(value));
+    if (open_.back()->is_array())
+      return &open_.back()->get_ref<Json::array_t&>().emplace_back(std::move(value));
+    return &(*slot_ = std::move(value));
+  }
+  bool Add(Json value) {
+    Place(std::move(value));
+    return true;
+  }
+  bool Open(Json value) {
+    too_deep_ = open_.size() >= static_cast<size_t>(std::max(limits_.max_depth, 0));
+    if (!too_deep_) open_.push_back(Place(std::move(value)));
+    return !too_deep_;
+  }
+  bool Close() {
+    open_.pop_back();
+    return true;
+  }
+
+  const JsonLimits& limits_;
+  Json root_;
+  std::vector<Json*> open_;
+  std::vector<std::set<std::string>> keys_;  // of each open object; a hash table could be made to collide
+  Json* slot_ = nullptr;                     // where the value of the last key goes
+  std::string duplicate_;
+  size_t error_byte_ = 0;
+  bool too_deep_ = false;
+};
 
 Status WrongType(const char* key, const char* expected, const Json& found, std::string_view where) {
   return Error(StatusCode::kInvalidArgument, "%.*s: key '%s' must be %s, found %s",
@@ -57,32 +115,22 @@ Expected<Json> ParseJson(std::string_view text, std::string_view where, const Js
   if (text.size() > limits.max_bytes)
     return Error(StatusCode::kCorrupt, "%.*s: JSON of %zu bytes, at most %zu are accepted", where_size,
                  where.data(), text.size(), limits.max_bytes);
-  if (DeeperThan(text, limits.max_depth))
-    return Error(StatusCode::kCorrupt, "%.*s: JSON nested deeper than %d levels", where_size, where.data(),
-                 limits.max_depth);
-  std::vector<std::set<std::string>> keys;
-  std::string duplicate;
-  const auto callback = [&](int /*depth*/, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end && !keys.empty()) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.empty()) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second && duplicate.empty()) duplicate = key;
-    }
-    return true;
-  };
+  Builder builder(limits);
   try {
-    Json value = limits.allow_duplicate_keys ? Json::parse(text.begin(), text.end())
-                                             : Json::parse(text.begin(), text.end(), callback);
-    if (!duplicate.empty())
-      return Error(StatusCode::kCorrupt, "%.*s: key '%s' appears twice in one object", where_size,
-                   where.data(), duplicate.substr(0, 80).c_str());
-    return value;
-  } catch (const nlohmann::json::parse_error& e) {
-    return Error(StatusCode::kCorrupt, "%.*s: not valid JSON at byte %zu", where_size, where.data(), e.byte);
+    if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
+      if (builder.too_deep())
+        return Error(StatusCode::kCorrupt, "%.*s: JSON nested deeper than %d levels", where_size,
+                     where.data(), limits.max_depth);
+      return Error(StatusCode::kCorrupt, "%.*s: not valid JSON at byte %zu", where_size, where.data(),
+                   builder.error_byte());
+    }
   } catch (const nlohmann::json::exception& e) {
     return Error(StatusCode::kCorrupt, "%.*s: not valid JSON (%s)", where_size, where.data(), e.what());
   }
+  if (!limits.allow_duplicate_keys && !builder.duplicate().empty())
+    return Error(StatusCode::kCorrupt, "%.*s: key '%s' appears twice in one object", where_size, where.data(),
+                 builder.duplicate().substr(0, 80).c_str());
+  return builder.Take();
 }
 
 Expected<Json> ReadJsonFile(const std::string& path, const JsonLimits& limits) {

@@ -19,7 +19,6 @@ struct Principal {
   int priority_cap = 0;            // a request's `priority` is cut to this
   int max_concurrent = 0;          // 0: no limit of its own
   uint64_t max_tokens_per_minute = 0;
-  bool admin = false;
 };
 
 // A whole request: the body is complete and within its limit. Header names are lower case.

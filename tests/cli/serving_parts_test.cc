@@ -110,6 +110,8 @@ TEST(ServingAnswer, ScanChunk) {
       {R"({"choices":[{"text":"","index":0},{"text":"b"}]})", true, false},
       {R"({"choices":[{"delta":{"reasoning_content":"hm"}}]})", true, false},
       {R"({"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{"}}]}}]})", true, false},
+      {R"({"choices":[{"text":"","token_ids":[7]}]})", true, false},
+      {R"({"choices":[{"text":"","token_ids":[],"prompt_token_ids":[7]}]})", false, false},
       {R"({"choices":[],"usage":{"prompt_tokens":1}})", false, true},
       {R"({"error":{"message":"no"}})", false, true},
       {R"({"choices":[{"text":"\"content\":\"x","usage\":{":""}]})", true, false},

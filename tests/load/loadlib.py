@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
 from lathe_server import Server, program  # noqa: E402, F401
 
 SCALE = float(os.environ.get("SCALE", "1"))
+SLOW = float(os.environ.get("SLOW", "1"))  # limits of time are multiplied by this: for builds with a sanitizer
 PROMPTS = [f"{opening} {thing}" for opening in ("Once upon a time there was a", "One day a little girl saw a", "Tom had a", "The big")
            for thing in ("cat", "dog", "red ball", "tree")]
 

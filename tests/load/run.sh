@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 failed=0
-for name in ${TESTS:-streams overload drain chaos soak}; do
+for name in ${TESTS:-streams overload edges drain chaos long_prompt mask_cost soak}; do
   python3 "tests/load/$name.py" || { echo "load: $name failed" >&2; failed=1; }
 done
 exit "$failed"

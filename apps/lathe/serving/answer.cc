@@ -76,6 +76,7 @@ std::string MakeHttpRequest(const Url& url, const RequestForm& form, const LoadP
   body["stream"] = true;
   if (form.ask_usage) body["stream_options"] = Json{{"include_usage", true}};
   if (form.ignore_eos) body["ignore_eos"] = true;
+  body.update(form.fields);
   const std::string text = DumpJson(body);
   return "POST " + url.path + (form.chat ? "/v1/chat/completions" : "/v1/completions") + " HTTP/1.1\r\n" +
          Headers(url, form) +
@@ -94,6 +95,9 @@ ChunkFacts ScanChunk(std::string_view json) {
                        return value.size() > 1 && value[0] == '"' && value[1] != '"';
                      });
   }
+  facts.has_text = facts.has_text || AnyValue(json, "\"token_ids\"", [](std::string_view value) {
+                     return value.size() > 1 && value[0] == '[' && value[1] != ']';
+                   });
   const auto not_null = [](std::string_view value) { return !value.empty() && value[0] != 'n'; };
   facts.worth_parsing = AnyValue(json, "\"usage\"", not_null) || AnyValue(json, "\"error\"", not_null);
   return facts;

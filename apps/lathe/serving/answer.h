@@ -22,6 +22,7 @@ struct RequestForm {
   double temperature = 0;
   std::string model = {};
   std::string api_key = {};
+  Json fields = Json::object();  // added to every body; theirs counts
 };
 
 // The whole HTTP request. `n_tokens` is max_tokens.
@@ -34,11 +35,11 @@ struct Outcome {
   double scheduled = 0;  // when it should have begun: latencies count from here
   double sent = 0;       // when it did
   double first = 0, last = 0, end = 0;
-  int events = 0;          // that brought text
+  int events = 0;          // that brought text or ids
   int prompt_tokens = -1;  // from the server's usage; -1: it gave none
   int completion_tokens = -1;
   int asked_tokens = 0;
-  std::vector<float> gaps;  // seconds between events with text
+  std::vector<float> gaps;  // seconds between such events
   std::string error;        // a short kind ("timeout", "http 429", "cut off"); "" when fine
   std::string detail;       // a sentence, where there is more to say
   bool good() const { return error.empty(); }
@@ -48,7 +49,9 @@ struct Outcome {
 
 // What a chunk of a stream says, found without building a document: this runs for every token.
 struct ChunkFacts {
-  bool has_text = false;       // some "content", "text", "reasoning_content" or "arguments" that is not empty
+  // Some "content", "text", "reasoning_content", "arguments" or "token_ids" that is not empty. Not every
+  // token has text (control tokens, parts of a character); a server that is asked for ids tells of each.
+  bool has_text = false;
   bool worth_parsing = false;  // has a "usage" object or an "error": the caller parses it whole
 };
 ChunkFacts ScanChunk(std::string_view json);

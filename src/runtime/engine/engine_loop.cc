@@ -75,9 +75,8 @@ void EngineCore::FinishJob(DirectJob* job, DirectResult result) {
 
 void EngineCore::RunStep() {
   if (pace_.bounds()) {
-    const int n_decoding = scheduler_.n_decoding();
-    if (n_decoding > 0)
-      scheduler_.LimitPromptRows(pace_.PromptRows(n_decoding, executor_->limits().max_step_rows));
+    const PromptRowLimits most = pace_.Limits(scheduler_.n_decoding(), executor_->limits().max_step_rows);
+    scheduler_.LimitPromptRows(most.rows, most.long_rows);
   }
   const Step* step = scheduler_.BuildStep(NowSeconds(), &events_);
   Deliver();
@@ -91,7 +90,8 @@ void EngineCore::RunStep() {
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
   if (pace_.bounds()) {
-    pace_.Record(scheduler_.step_decodes(), scheduler_.step_prompt_rows(), counts_.last_step_time - start);
+    pace_.Record(scheduler_.step_decodes(), scheduler_.step_prompt_rows() - scheduler_.step_long_rows(),
+                 scheduler_.step_long_rows(), counts_.last_step_time - start);
   }
   CountStep(step->sequences.size());
   if (status.ok()) {

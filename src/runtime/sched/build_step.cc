@@ -22,6 +22,7 @@ const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events)
   rows_end_ = max_step_rows_;
   PlaceDecodes();
   step_decodes_ = step_.n_rows();
+  step_long_rows_ = 0;
   if (step_decodes_ > 0 && prompt_rows_ < RowsLeft()) rows_end_ = step_decodes_ + prompt_rows_;
   PlacePrompts();
   if (scheduled_.empty()) {
@@ -112,7 +113,8 @@ bool Scheduler::TryAdmit(Sequence* seq) {
 // prompts have in it to short ones behind (prompts_[next] and on), which would otherwise wait for its end.
 int Scheduler::RowsFor(const Sequence& seq, size_t next) const {
   const int left = RowsLeft(), half = prompt_half_;
-  if (seq.n_pending() <= left) return left;
+  const int most = IsLong(seq) ? std::min(left, long_rows_ - step_long_rows_) : left;
+  if (seq.n_pending() <= most) return most;
   int wanted = 0;
   const auto add = [&](const Sequence& other) {
     if (other.n_pending() <= half) wanted += other.n_pending();
@@ -120,8 +122,10 @@ int Scheduler::RowsFor(const Sequence& seq, size_t next) const {
   for (size_t i = next; i < prompts_.size() && wanted < half; ++i) add(*prompts_[i]);
   const bool may_admit = static_cast<int>(running_.size()) < max_sequences_ && !is_blocked_;
   for (auto it = waiting_.begin(); may_admit && it != waiting_.end() && wanted < half; ++it) add(**it);
-  return std::max(0, left - std::min(wanted, half));
+  return std::max(0, std::min(most, left - std::min(wanted, half)));
 }
+
+bool Scheduler::IsLong(const Sequence& seq) const { return IsLongPrompt(seq.n_prompt, max_step_rows_); }
 
 int Scheduler::n_decoding() const {
   return static_cast<int>(std::ranges::count_if(running_, [](const Sequence* s) { return s->decodes(); }));
@@ -147,7 +151,9 @@ void Scheduler::PlaceChunk(Sequence* seq, int max_rows) {
     n_logits = std::min(wanted, LogitsLeft() - n_reports);
     if (n_logits == 0) --n_rows;  // its last row waits for a step that can sample it
   }
-  if (n_rows > 0) AddSlice(seq, n_rows, n_reports, n_logits);
+  if (n_rows <= 0) return;
+  if (IsLong(*seq)) step_long_rows_ += n_rows;
+  AddSlice(seq, n_rows, n_reports, n_logits);
 }
 
 // The first position from the sequence's pending ones on that is still to be reported.

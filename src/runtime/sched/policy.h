@@ -44,4 +44,13 @@ inline int AdmissionReserve(int n_running, int n_pages) {
   return std::min(n_running, std::max(n_pages / 8, 1));
 }
 
+// A prompt of more than this many whole steps is long: it takes its rows little by little, since who decodes
+// beside it would notice every one of its steps. A shorter one is over before that matters, and making it
+// wait would keep the batch small.
+inline constexpr int kLongPromptSteps = 8;
+
+inline bool IsLongPrompt(int n_prompt, int max_step_rows) {
+  return n_prompt / kLongPromptSteps > max_step_rows;
+}
+
 }  // namespace lathe

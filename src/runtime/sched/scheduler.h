@@ -102,10 +102,15 @@ class Scheduler {
   // Ends everything with kError (the device is lost) or kCancelled.
   void CancelAll(FinishReason reason, const Status& error, std::vector<SequenceEvent>* events);
 
-  // At most so many rows of prompts (at least 1) share a step with sequences that decode.
-  void LimitPromptRows(int rows) { prompt_rows_ = rows > 1 ? rows : 1; }
-  // Rows of prompts in the step last built, and sequences that decode in it.
+  // At most so many rows of prompts (at least 1) share a step with sequences that decode; and at most
+  // `long_rows` of them (at least 1), also where nobody decodes, are of long prompts (policy.h).
+  void LimitPromptRows(int rows, int long_rows) {
+    prompt_rows_ = rows > 1 ? rows : 1;
+    long_rows_ = long_rows > 1 ? long_rows : 1;
+  }
+  // Rows of prompts in the step last built, those of long ones, and sequences that decode in it.
   int step_prompt_rows() const { return step_.n_rows() - step_decodes_; }
+  int step_long_rows() const { return step_long_rows_; }
   int step_decodes() const { return step_decodes_; }
   int n_decoding() const;  // sequences that will decode in the next step
 
@@ -146,6 +151,7 @@ class Scheduler {
   void PlacePrompts();
   void PlaceChunk(Sequence* seq, int max_rows);
   int RowsFor(const Sequence& seq, size_t next) const;
+  bool IsLong(const Sequence& seq) const;
   bool TryAdmit(Sequence* seq);
   void Preempt(Sequence* seq);
   void AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits);
@@ -190,7 +196,9 @@ class Scheduler {
   std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
   std::vector<Sequence*> prompts_;    // scratch
   int prompt_rows_ = std::numeric_limits<int>::max();
+  int long_rows_ = std::numeric_limits<int>::max();
   int step_decodes_ = 0;
+  int step_long_rows_ = 0;
   int prompt_half_ = 0;  // half of the rows that prompts may have in the step being built
   int rows_end_ = 0;     // of the step being built: what prompts may fill it to
   bool in_step_ = false;

@@ -158,7 +158,7 @@ TEST(Scheduler, ALongPromptLeavesHalfToShortOnesBehindIt) {
 
 TEST(Scheduler, PromptRowsAreBoundedBesideDecodesOnly) {
   Driver d(kLimits);
-  d.scheduler.LimitPromptRows(3);
+  d.scheduler.LimitPromptRows(3, 100);
   d.Add(1, Iota(10), Greedy(20));
   d.Run();
   EXPECT_THAT(d.SliceRows(), ElementsAre(10));
@@ -169,13 +169,38 @@ TEST(Scheduler, PromptRowsAreBoundedBesideDecodesOnly) {
   EXPECT_THAT(d.SliceRows(), ElementsAre(1, 3));
   EXPECT_EQ(d.scheduler.step_decodes(), 1);
   EXPECT_EQ(d.scheduler.step_prompt_rows(), 3);
-  d.scheduler.LimitPromptRows(0);  // progress in any case
+  d.scheduler.LimitPromptRows(0, 100);  // progress in any case
   d.Run();
   EXPECT_THAT(d.SliceRows(), ElementsAre(1, 1));
-  d.scheduler.LimitPromptRows(1000);
+  d.scheduler.LimitPromptRows(1000, 1000);
   d.Run();
   EXPECT_THAT(d.SliceRows(), ElementsAre(1, 15));
   d.RunAll();
+}
+
+TEST(Scheduler, LongPromptsTakeTheirRowsLittleByLittle) {
+  ExecutorLimits limits = kLimits;
+  limits.n_pages = 256;
+  limits.max_positions = 512;
+  Driver d(limits);
+  d.scheduler.LimitPromptRows(12, 3);
+  d.Add(1, Iota(144, 1000), Greedy(3));  // nine steps
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(3));  // alone, too: somebody may come
+  EXPECT_EQ(d.scheduler.step_long_rows(), 3);
+  d.Add(2, Iota(8), Greedy(4));
+  d.Add(3, Iota(200, 2000), Greedy(3));
+  d.Add(4, Iota(20, 20), Greedy(4));
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(3, 8, 5));  // one long prompt at a time; short ones as ever
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 3, 9));  // 12 rows of prompts beside one that decodes
+  d.Run();
+  EXPECT_THAT(d.SliceRows(), ElementsAre(1, 3, 6));
+  EXPECT_EQ(d.scheduler.step_prompt_rows(), 9);
+  EXPECT_EQ(d.scheduler.step_long_rows(), 3);
+  d.RunAll();
+  for (RequestId id : {1, 2, 3, 4}) EXPECT_EQ((d.outputs[{id, 0}].finish), FinishReason::kLength);
 }
 
 TEST(Scheduler, ContextEndsASequence) {

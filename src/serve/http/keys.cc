@@ -89,7 +89,6 @@ void KeyRing::Replace(std::vector<KeyEntry> entries) {
     who.priority_cap = entry.priority_cap;
     who.max_concurrent = entry.max_concurrent;
     who.max_tokens_per_minute = entry.max_tokens_per_minute;
-    who.admin = entry.admin;
     keys->push_back({entry.hash, std::move(who)});
   }
   const std::lock_guard lock(mutex_);

@@ -24,7 +24,6 @@ struct KeyEntry {
   int max_concurrent = 0;              // 0: no limit of its own
   uint64_t max_tokens_per_minute = 0;  // 0: no limit of its own
   int priority_cap = 0;
-  bool admin = false;
 };
 
 KeyHash HashKey(std::string_view key);

@@ -4,38 +4,6 @@
 #include "text/utf8.h"
 
 namespace lathe::serve {
-namespace {
-
-// Json keeps its keys in order and so looks through all of an object's for each new one; a body of a few
-// megabytes in one object would take minutes. Bounds the sum of the squares of the objects' sizes, before the
-// parser runs.
-bool TooManyKeys(std::string_view text) {
-  constexpr uint64_t kMaxWork = 100'000'000;
-  std::vector<uint64_t> open;  // keys of each object (or array) that is open
-  uint64_t work = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\')
-        ++i;
-      else if (c == '"')
-        in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      open.push_back(0);
-    } else if (c == ':' && !open.empty()) {
-      work += ++open.back();
-      if (work > kMaxWork) return true;
-    } else if ((c == '}' || c == ']') && !open.empty()) {
-      open.pop_back();
-    }
-  }
-  return false;
-}
-
-}  // namespace
 
 const Json* Body::Find(const char* name) const {
   const auto it = fields_.find(name);
@@ -91,7 +59,6 @@ int64_t IntOf(const Json& value) {
 Fault ParseBody(std::string_view text, Endpoint endpoint, const ParamTable& table, const BodyLimits& limits,
                 Body* body) {
   if (!text::IsValidUtf8(text)) return BadParam("", "invalid_utf8", "the body must be UTF-8, but is not");
-  if (TooManyKeys(text)) return BadParam("", "invalid_json", "the body's objects have too many keys");
   auto parsed = ParseJson(text, "body", {.max_bytes = limits.max_bytes, .max_depth = limits.max_depth});
   if (!parsed.ok()) return BadParam("", "invalid_json", parsed.status().message());
   if (!parsed->is_object()) {

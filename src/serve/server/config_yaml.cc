@@ -113,17 +113,11 @@ Status SetKeyField(const std::string& name, const std::string& text, const std::
   } else if (name == "priority_cap") {
     LATHE_ASSIGN_OR_RETURN(const uint64_t value, WholeNumber(text, where, "priority_cap", 1000));
     key->priority_cap = static_cast<int>(value);
-  } else if (name == "admin") {
-    if (text != "true" && text != "false") {
-      return Error(StatusCode::kInvalidArgument, "%s: admin must be true or false", where.c_str());
-    }
-    key->admin = text == "true";
   } else {
-    return Error(
-        StatusCode::kInvalidArgument,
-        "%s: a key has no field '%.100s'; there are name, sha256, max_concurrent, tokens_per_minute, "
-        "priority_cap and admin",
-        where.c_str(), name.c_str());
+    return Error(StatusCode::kInvalidArgument,
+                 "%s: a key has no field '%.100s'; there are name, sha256, max_concurrent, tokens_per_minute "
+                 "and priority_cap",
+                 where.c_str(), name.c_str());
   }
   return {};
 }

@@ -6,7 +6,6 @@
 //       max_concurrent: 16         # of these, all optional
 //       tokens_per_minute: 100000
 //       priority_cap: 0
-//       admin: false
 #pragma once
 
 #include <string>
