@@ -81,6 +81,49 @@ std::string SafeName(const std::string& name) {
   return out.starts_with('.') ? "_" + out : out;
 }
 
+// What tuned tactics belong to: the GPU, or the processor and the threads they were measured with.
+std::string MachineOf(const BuildTarget& target, const BuildOptions& options) {
+  if (target.on_cuda()) return target.device ? target.device->name : "";
+  const int threads = options.threads > 0 ? options.threads : ReadTopology().usable_cpus();
+  return GetCpuInfo().model + StrFormat(" %d", threads);
+}
+
+Expected<std::string> PathFor(const std::string& dir, const BuildOptions& options,
+                              const BuildTarget& target) {
+  LATHE_ASSIGN_OR_RETURN(const std::string cache, CacheDir());
+  LATHE_ASSIGN_OR_RETURN(const std::string model_hash, ModelHash(dir));
+  const std::string dtype(ToString(options.dtype.value_or(DType::kBf16)));
+  Hasher hasher;
+  const auto add = [&](const std::string& text) { hasher.Update(text + '\n'); };
+  add(model_hash);
+  add(dtype + " " + target.Chip() + StrFormat(" tp%d pp%d", options.tp, options.pp));
+  add(options.numeric ? std::string(ToString(*options.numeric)) : "");
+  if (target.on_cuda())
+    add(StrFormat("%d %s", static_cast<int>(options.fp8_scales),
+                  options.kv_dtype ? std::string(ToString(*options.kv_dtype)).c_str() : ""));
+  add(options.tune ? MachineOf(target, options) : "untuned");
+  for (const std::string& pass : options.disabled_passes) add(pass);
+  add(StrFormat("%s format %u", kVersionString, kEngineFormatVersion));
+  return StrFormat("%s/%s-%s-%s-%s.lathe", cache.c_str(), SafeName(ModelNameOf(dir)).c_str(), dtype.c_str(),
+                   target.Chip().c_str(), hasher.Hex().substr(0, 16).c_str());
+}
+
+// The cached engine of a directory for one target, built if it is not there.
+Expected<std::string> ResolveFor(const std::string& dir, const BuildOptions& options,
+                                 const BuildTarget& target, BuildReport* report) {
+  LATHE_ASSIGN_OR_RETURN(const std::string engine, PathFor(dir, options, target));
+  LATHE_RETURN_IF_ERROR(PrepareDir(std::filesystem::path(engine).parent_path().string()));
+  if (Fits(engine, target.Name())) return engine;
+  LATHE_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Acquire(engine + ".lock", options));
+  if (Fits(engine, target.Name())) return engine;  // the process that held the lock built it
+  BuildOptions build = options;
+  build.output = engine;
+  build.target = target.Name();
+  LATHE_ASSIGN_OR_RETURN(BuildReport built, BuildEngine(dir, build));
+  if (report != nullptr) *report = std::move(built);
+  return engine;
+}
+
 }  // namespace
 
 Expected<std::string> CacheDir() {
@@ -96,23 +139,8 @@ Expected<std::string> CacheDir() {
 }
 
 Expected<std::string> CachedEnginePath(const std::string& dir, const BuildOptions& options) {
-  LATHE_ASSIGN_OR_RETURN(const std::string cache, CacheDir());
-  LATHE_ASSIGN_OR_RETURN(const std::string model_hash, ModelHash(dir));
-  LATHE_ASSIGN_OR_RETURN(const BuildTarget target, ParseTarget(options.target));
-  const std::string isa(ToString(target.isa));
-  const std::string dtype(ToString(options.dtype.value_or(DType::kBf16)));
-  const int threads = options.threads > 0 ? options.threads : ReadTopology().usable_cpus();
-  Hasher hasher;
-  const auto add = [&](const std::string& text) { hasher.Update(text + '\n'); };
-  add(model_hash);
-  add(dtype + " " + isa + StrFormat(" tp%d pp%d", options.tp, options.pp));
-  add(options.numeric ? std::string(ToString(*options.numeric)) : "");
-  // Tuned tactics belong to the machine and the threads they were measured with.
-  add(options.tune ? GetCpuInfo().model + StrFormat(" %d", threads) : "untuned");
-  for (const std::string& pass : options.disabled_passes) add(pass);
-  add(StrFormat("%s format %u", kVersionString, kEngineFormatVersion));
-  return StrFormat("%s/%s-%s-%s-%s.lathe", cache.c_str(), SafeName(ModelNameOf(dir)).c_str(), dtype.c_str(),
-                   isa.c_str(), hasher.Hex().substr(0, 16).c_str());
+  LATHE_ASSIGN_OR_RETURN(const BuildTarget target, ParseTarget(options.target, options.cuda));
+  return PathFor(dir, options, target);
 }
 
 Expected<std::string> ResolveEngine(const std::string& path, const BuildOptions& options,
@@ -120,18 +148,20 @@ Expected<std::string> ResolveEngine(const std::string& path, const BuildOptions&
   if (FileExists(path)) return path;
   if (!DirExists(path))
     return Error(StatusCode::kNotFound, "'%s' is neither an engine file nor a model directory", path.c_str());
-  LATHE_ASSIGN_OR_RETURN(const std::string engine, CachedEnginePath(path, options));
-  LATHE_ASSIGN_OR_RETURN(const BuildTarget target, ParseTarget(options.target));
-  const std::string target_name = "cpu:" + std::string(ToString(target.isa));
-  LATHE_RETURN_IF_ERROR(PrepareDir(std::filesystem::path(engine).parent_path().string()));
-  if (Fits(engine, target_name)) return engine;
-  LATHE_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Acquire(engine + ".lock", options));
-  if (Fits(engine, target_name)) return engine;  // the process that held the lock built it
-  BuildOptions build = options;
-  build.output = engine;
-  LATHE_ASSIGN_OR_RETURN(BuildReport built, BuildEngine(path, build));
-  if (report != nullptr) *report = std::move(built);
-  return engine;
+  LATHE_ASSIGN_OR_RETURN(const BuildTarget target, ParseTarget(options.target, options.cuda));
+  auto engine = ResolveFor(path, options, target, report);
+  if (engine.ok() || options.target != "auto" || !target.on_cuda()) return engine;
+  // A GPU without a compiler, or a model that no kernel is written for: slower is better than not at all.
+  const StatusCode code = engine.status().code();
+  const bool no_compiler = !options.cuda.LoadNvrtc().ok();
+  if (code != StatusCode::kUnsupported && !no_compiler) return engine;
+  LATHE_ASSIGN_OR_RETURN(const BuildTarget cpu, ParseTarget("cpu"));
+  auto slower = ResolveFor(path, options, cpu, report);
+  if (!slower.ok()) return engine;
+  if (report != nullptr)
+    report->warnings.push_back(StrFormat("running on the CPU, not on %s: %s", target.device->name.c_str(),
+                                         engine.status().message().c_str()));
+  return slower;
 }
 
 }  // namespace lathe

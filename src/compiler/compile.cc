@@ -3,7 +3,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -12,33 +11,23 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "compiler/backend.h"
 #include "compiler/emit.h"
 #include "compiler/lower.h"
 #include "compiler/pack_weights.h"
-#include "compiler/passes/pass.h"
 #include "compiler/pipeline.h"
-#include "compiler/tactics.h"
 #include "formats/engine_file.h"
-#include "kernels/cpu/registry.h"
 #include "lathe/version.h"
 #include "model/model_hash.h"
 #include "model/spec_json.h"
 #include "model/weight_source.h"
-#include "platform/cpu_info.h"
-#include "platform/team.h"
 #include "text/template/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace lathe {
 namespace {
 
-// How long measuring may take: roofs, the choice of class, and all shapes together.
-constexpr double kRoofsMs = 400;
-constexpr double kClassMs = 1200;
-constexpr double kShapesMs = 4000;
-constexpr uint64_t kSpareDiskBytes = uint64_t{16} << 20;  // manifest, tokenizer, padding
-
-constexpr Isa kAllIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+constexpr uint64_t kSpareDiskBytes = uint64_t{64} << 20;  // manifest, tokenizer, kernels, padding
 
 // Everything of the model that is not weights.
 struct TextParts {
@@ -59,6 +48,8 @@ class Builder {
     const double pack_begin = NowSeconds();
     LATHE_RETURN_IF_ERROR(Write(&writer));
     info_["seconds"]["packing"] = NowSeconds() - pack_begin;
+    info_.update(backend_->info());
+    for (std::string& warning : backend_->warnings()) report_.warnings.push_back(std::move(warning));
     report_.seconds = NowSeconds() - begin;
     info_["seconds"]["total"] = report_.seconds;
     Progress("verifying", 0, 0);
@@ -87,16 +78,9 @@ class Builder {
   // Everything that can be wrong with the request or the model, before time is spent.
   Status Read() {
     LATHE_RETURN_IF_ERROR(CheckOutput());
-    if (options_.dtype && *options_.dtype != DType::kBf16 && *options_.dtype != DType::kF32)
-      return Error(StatusCode::kInvalidArgument, "dtype %s: an engine is bf16 or f32",
-                   std::string(ToString(*options_.dtype)).c_str());
-    LATHE_ASSIGN_OR_RETURN(target_, ParseTarget(options_.target));
-    if (!target_.runs_here && options_.tune)
-      return Error(
-          StatusCode::kUnsupported,
-          "this machine cannot run %s, so nothing can be measured for it; build without tuning (--no-tune) "
-          "or for another --target",
-          std::string(ToString(target_.isa)).c_str());
+    LATHE_ASSIGN_OR_RETURN(target_, ParseTarget(options_.target, options_.cuda));
+    backend_ = target_.on_cuda() ? MakeCudaBackend(options_, target_) : MakeCpuBackend(options_, target_);
+    LATHE_RETURN_IF_ERROR(backend_->Check());
     LATHE_ASSIGN_OR_RETURN(WeightSource source, WeightSource::Open(dir_));
     source_ = std::make_unique<WeightSource>(std::move(source));
     LATHE_RETURN_IF_ERROR(CheckSharding(source_->spec(), options_.tp, options_.pp));
@@ -148,118 +132,35 @@ class Builder {
     return Status::Ok();
   }
 
-  // One layer's matmuls: what a prompt spends its time in.
-  std::vector<GemmDims> ShapesOf(const ir::Graph& graph) const {
-    const ir::Uses uses(graph);
-    std::vector<GemmDims> out;
-    for (const ir::Op& op : graph.ops)
-      if ((op.code == ir::OpCode::kMatmul || op.code == ir::OpCode::kMatmulSiluMul) && ir::LayerOf(op) == 0)
-        out.push_back(DimsOf(graph, uses, op));
-    return out;
-  }
-
   PassContext ContextOf(int tp_rank, int pp_rank) const {
     return {.tp = options_.tp,
             .tp_rank = tp_rank,
             .pp = options_.pp,
             .pp_rank = pp_rank,
-            .n_layers = source_->spec().n_layers,
-            .numeric = numeric_};
+            .n_layers = source_->spec().n_layers};
   }
 
-  // Roofs, numeric class; the shapes themselves are measured when the pipeline asks for them.
-  Status Measure() {
-    team_ = std::make_unique<Team>(TeamOptions{.threads = options_.threads});
-    timings_ = std::make_unique<TimingCache>(
-        TimingScope{GetCpuInfo().model, team_->size(), kVersionString, target_.isa});
-    if (!options_.timing_cache.empty()) {
-      std::string warning;
-      LATHE_RETURN_IF_ERROR(timings_->Load(options_.timing_cache, &warning));
-      if (!warning.empty()) report_.warnings.push_back(std::move(warning));
-    }
-    if (options_.tune) {
-      workers_ = std::make_unique<Workers>(*team_);
-      roofs_ = MeasureRoofs(*team_, kRoofsMs);
-      info_["roofs"] = {{"read_gbps", roofs_.read_gbps},
-                        {"f32_fma_gflops", roofs_.peak.f32_fma},
-                        {"bf16_dot_gflops", roofs_.peak.bf16_dot}};
-    }
-    info_["threads"] = team_->size();
-    return ChooseNumeric();
-  }
-
-  Status ChooseNumeric() {
-    if (options_.dtype == DType::kF32) {
-      if (options_.numeric && *options_.numeric != NumericClass::kF32)
-        return {StatusCode::kInvalidArgument, "an f32 engine has the numeric class f32 only"};
-      numeric_ = NumericClass::kF32;
-      return Status::Ok();
-    }
-    const auto offered = ClassesOf(target_.isa);
-    const auto offers = [&](NumericClass c) {
-      return std::find(offered.begin(), offered.end(), c) != offered.end();
-    };
-    if (options_.numeric) {
-      if (!offers(*options_.numeric) || *options_.numeric == NumericClass::kF32)
-        return Error(StatusCode::kInvalidArgument, "a bf16 engine for %s has no numeric class %s",
-                     std::string(ToString(target_.isa)).c_str(),
-                     std::string(ToString(*options_.numeric)).c_str());
-      numeric_ = *options_.numeric;
-      return Status::Ok();
-    }
-    numeric_ = NumericClass::kBf16Fma;
-    if (!offers(NumericClass::kBf16Dot)) return Status::Ok();
-    // Unmeasured: the instruction does two products where a multiply-add does one. Intel's first
-    // implementations run it at half the rate, so there is nothing to win and rounding to lose.
-    if (!options_.tune) {
-      const bool intel = target_.runs_here && GetCpuInfo().model.find("Intel") != std::string::npos;
-      if (!intel) numeric_ = NumericClass::kBf16Dot;
-      return Status::Ok();
-    }
-    return MeasureNumeric();
-  }
-
-  Status MeasureNumeric() {
-    ir::Graph graph = lowered_;
-    PassContext context = ContextOf(0, 0);
-    LATHE_RETURN_IF_ERROR(RunPipeline(&graph, &context, {.disabled = options_.disabled_passes}, nullptr));
-    const std::vector<GemmDims> dims = ShapesOf(graph);
-    if (timings_->FindClass(dims, &numeric_)) return Status::Ok();
-    std::vector<GemmShape> shapes;
-    for (const GemmDims& d : dims)
-      shapes.push_back({static_cast<int>(d.N), static_cast<int>(d.K), d.silu_mul, DType::kF32});
-    const ClassChoice choice = ChooseClass(target_.isa, shapes, *workers_, kClassMs);
-    numeric_ = choice.chosen;
-    timings_->PutClass(dims, numeric_);
-    for (const ClassTiming& t : choice.timings)
-      info_["classes"][std::string(ToString(t.numeric))] = {{"decode_us", t.decode_us},
-                                                            {"prompt_us", t.prompt_us}};
-    return Status::Ok();
-  }
+  Status Measure() { return backend_->Measure(lowered_, ContextOf(0, 0)); }
 
   // Every rank's plan. Shapes are measured here, each once.
   Status Compile() {
-    Tactics tactics(target_.isa, numeric_, timings_.get(), workers_.get(), roofs_,
-                    kShapesMs / kShapesOfAModel);
     for (int pp_rank = 0; pp_rank < options_.pp; ++pp_rank)
       for (int tp_rank = 0; tp_rank < options_.tp; ++tp_rank) {
         ir::Graph graph = lowered_;
         PassContext context = ContextOf(tp_rank, pp_rank);
-        context.tactics = &tactics;
+        backend_->SetUp(&context);
         std::vector<PassTiming> timings;
         const std::string prefix = StrFormat("tp%d.pp%d.", tp_rank, pp_rank);
         LATHE_RETURN_IF_ERROR(
             RunPipeline(&graph, &context, {options_.disabled_passes, DumpDir(), prefix}, &timings));
-        LATHE_ASSIGN_OR_RETURN(EmittedPlan emitted, EmitPlan(graph, context, source_->spec(), target_.isa));
+        LATHE_ASSIGN_OR_RETURN(EmittedPlan emitted,
+                               EmitPlan(graph, context, source_->spec(), backend_->isa()));
         if (ranks_.empty()) RecordPasses(timings);
         report_.weight_bytes += emitted.plan.WeightBytes();
         blob_bytes_ += emitted.blob_bytes;
         ranks_.push_back(std::move(emitted));
       }
-    info_["tactics"] = {{"measured", tactics.measured()},
-                        {"from_timing_cache", tactics.remembered()},
-                        {"seconds", tactics.seconds()}};
-    return Status::Ok();
+    return backend_->StartKernels(&ranks_);
   }
 
   std::string DumpDir() const {
@@ -295,8 +196,18 @@ class Builder {
     return Status::Ok();
   }
 
+  // Weights first, the largest and what kernels are made beside; blobs are found by name.
   Status Write(EngineWriter* writer) {
     uint64_t done = 0;
+    for (const EmittedPlan& rank : ranks_) {
+      LATHE_RETURN_IF_ERROR(writer->BeginBlob(RankBlobName("weights", rank.plan.tp_rank, rank.plan.pp_rank)));
+      LATHE_RETURN_IF_ERROR(PackWeights(
+          rank, *source_, options_.fp8_scales, backend_->team(),
+          [&](std::span<const std::byte> bytes) { return writer->Append(bytes); },
+          [&](uint64_t bytes) { Progress("packing", done += bytes, blob_bytes_); }));
+      LATHE_RETURN_IF_ERROR(writer->EndBlob());
+    }
+    LATHE_RETURN_IF_ERROR(backend_->FinishKernels(writer));
     for (const EmittedPlan& rank : ranks_) {
       const Plan& plan = rank.plan;
       LATHE_RETURN_IF_ERROR(
@@ -306,33 +217,25 @@ class Builder {
     if (!text_.chat_template.empty())
       LATHE_RETURN_IF_ERROR(writer->AddBlob("chat_template", text_.chat_template));
     if (!text_.generation.empty()) LATHE_RETURN_IF_ERROR(writer->AddBlob("generation", text_.generation));
-    for (const EmittedPlan& rank : ranks_) {
-      LATHE_RETURN_IF_ERROR(writer->BeginBlob(RankBlobName("weights", rank.plan.tp_rank, rank.plan.pp_rank)));
-      LATHE_RETURN_IF_ERROR(PackWeights(
-          rank, *source_, *team_, [&](std::span<const std::byte> bytes) { return writer->Append(bytes); },
-          [&](uint64_t bytes) { Progress("packing", done += bytes, blob_bytes_); }));
-      LATHE_RETURN_IF_ERROR(writer->EndBlob());
-    }
     identity_ = {.builder = kVersionString,
-                 .target = "cpu:" + std::string(ToString(target_.isa)),
-                 .machine = options_.tune ? GetCpuInfo().model : "",
+                 .target = target_.Name(),
+                 .machine = "",
                  .model_name = ModelNameOf(dir_),
                  .model_hash = source_->source_hash(),
-                 .dtype = std::string(ToString(WeightType(numeric_))),
-                 .numeric = std::string(ToString(numeric_)),
+                 .dtype = "",
+                 .numeric = "",
                  .tp = options_.tp,
                  .pp = options_.pp};
+    backend_->Identify(&identity_);
     return Status::Ok();
   }
 
   // The engine stands already: a cache that cannot be written is worth a warning only.
   void SaveTimings() {
-    if (options_.timing_cache.empty() || !options_.tune) return;
-    const Status status = timings_->Save(options_.timing_cache);
+    if (options_.timing_cache.empty()) return;
+    const Status status = backend_->SaveTimings();
     if (!status.ok()) report_.warnings.push_back("the timing cache was not saved: " + status.message());
   }
-
-  static constexpr double kShapesOfAModel = 5;  // qkv, o, gate and up, down, logits
 
   const std::string dir_;
   const BuildOptions& options_;
@@ -340,11 +243,7 @@ class Builder {
   std::unique_ptr<WeightSource> source_;
   TextParts text_;
   ir::Graph lowered_;
-  std::unique_ptr<Team> team_;
-  std::unique_ptr<Workers> workers_;  // nullptr: nothing is measured
-  std::unique_ptr<TimingCache> timings_;
-  MachineRoofs roofs_;
-  NumericClass numeric_ = NumericClass::kF32;
+  std::unique_ptr<Backend> backend_;
   std::vector<EmittedPlan> ranks_;
   uint64_t blob_bytes_ = 0;
   EngineIdentity identity_;
@@ -353,23 +252,6 @@ class Builder {
 };
 
 }  // namespace
-
-Expected<BuildTarget> ParseTarget(const std::string& target) {
-  BuildTarget out;
-  if (target == "cpu") {
-    LATHE_ASSIGN_OR_RETURN(out.isa, SelectIsa());
-    return out;
-  }
-  for (Isa isa : kAllIsas) {
-    if (target != "cpu:" + std::string(ToString(isa))) continue;
-    const auto usable = UsableIsas();
-    return BuildTarget{isa, std::find(usable.begin(), usable.end(), isa) != usable.end()};
-  }
-  std::string known = "cpu";
-  for (Isa isa : kAllIsas) known += ", cpu:" + std::string(ToString(isa));
-  return Error(StatusCode::kInvalidArgument, "unknown target '%s'; the targets are %s", target.c_str(),
-               known.c_str());
-}
 
 std::string ModelNameOf(const std::string& dir) {
   std::error_code ec;

@@ -11,26 +11,34 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "compiler/pack_weights.h"
+#include "compiler/target.h"
 #include "kernels/api/kernel.h"
 #include "tensor/dtype.h"
 
 namespace lathe {
 
-// What the build is doing; `total` is 0 where it cannot be known beforehand, otherwise both are bytes.
+// What the build is doing; `total` is 0 where it cannot be known beforehand, otherwise both are bytes. The
+// text is valid during the call.
 struct BuildProgress {
-  std::string_view stage;  // "reading", "measuring", "packing", "verifying", "waiting for another build"
+  // "reading", "measuring", "packing", "measuring kernels, 120 of 400", "verifying", "waiting for another
+  // build"
+  std::string_view stage;
   uint64_t done = 0, total = 0;
 };
 
 struct BuildOptions {
   std::string output;  // the .lathe file
-  // Type of the weights: bf16 (default, whatever the checkpoint has: f32 is twice the bytes per token) or
-  // f32.
+  // Type of the weights: bf16 (default, whatever the checkpoint has: f32 is twice the bytes per token); on
+  // CPUs f32; on CUDA e4m3, which is the layers' matrices, those of embedding and head stay bf16.
   std::optional<DType> dtype;
-  std::string target = "cpu";  // "cpu": the best of this machine; "cpu:avx2", ...
-  int threads = 0;             // used for the build, and what kernels are measured with; 0: usable CPUs
-  bool tune = true;            // false: default kernels, nothing is measured
-  std::string timing_cache;    // file of earlier measurements, read and added to; "": none
+  Fp8Scales fp8_scales = Fp8Scales::kChannel;  // of e4m3 weights
+  std::optional<DType> kv_dtype;               // of keys and values: bf16 or e4m3 (CUDA); absent: as computed
+  std::string target = "cpu";                  // see ParseTarget
+  CudaTools cuda;
+  int threads = 0;           // used for the build, and what kernels are measured with; 0: usable CPUs
+  bool tune = true;          // false: default kernels, nothing is measured
+  std::string timing_cache;  // file of earlier measurements, read and added to; "": none
   int tp = 1, pp = 1;
   // bf16 only: how products are formed. Absent: measured, or by instruction set when not tuning.
   std::optional<NumericClass> numeric;
@@ -50,18 +58,11 @@ struct BuildReport {
 
 // Builds the engine of the checkpoint `dir` (Hugging Face, or converted). The output appears whole and
 // verified or not at all. Memory: mapped source pages apart, about 40 MiB and the graph. Errors: those of the
-// import (nothing is measured before it succeeded); kInvalidArgument for options out of range; kUnsupported
-// for a target this machine cannot measure on (build it with tune = false); kResourceExhausted when the disk
-// has no room for the engine; kIo.
+// import (nothing is measured before it succeeded) and of ParseTarget; kInvalidArgument for options out of
+// range; kUnsupported for a target this machine cannot measure on (build it with tune = false) and for a
+// model that the target has no kernels for; kNotFound without NVRTC, for CUDA; kResourceExhausted when the
+// disk has no room for the engine; kIo.
 Expected<BuildReport> BuildEngine(const std::string& dir, const BuildOptions& options);
-
-// The instruction set `target` stands for, and whether this machine runs it. kInvalidArgument for anything
-// but "cpu" and "cpu:<isa>".
-struct BuildTarget {
-  Isa isa = Isa::kPortable;
-  bool runs_here = true;
-};
-Expected<BuildTarget> ParseTarget(const std::string& target);
 
 // The last part of a path: what the model is called.
 std::string ModelNameOf(const std::string& dir);

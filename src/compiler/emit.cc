@@ -19,6 +19,7 @@ using ir::WeightRef;
 
 constexpr uint64_t kVectorAlignment = 64;
 constexpr uint64_t kMatrixAlignment = 4096;  // matrices are streamed: whole pages of their own
+constexpr int kCudaPageSize = 64;            // tokens of a KV page (kernels/cuda)
 
 uint64_t AlignUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
@@ -32,6 +33,23 @@ std::string FusedName(const std::vector<WeightRef>& parts) {
     name += (last.size() > 1 ? "_" : "") + last;
   }
   return name;
+}
+
+// What a weight of the plan is made of and how it lies.
+struct WeightSpec {
+  std::vector<WeightRef> parts = {};
+  WeightLayout layout = WeightLayout::kVector;
+  int64_t N = 0, K = 1;
+  DType type = DType::kF32;
+  bool interleave = false;
+};
+
+uint64_t BytesOf(const WeightSpec& spec) {
+  const int64_t size = SizeOf(spec.type);
+  if (spec.layout == WeightLayout::kPanels)
+    return static_cast<uint64_t>(PackedBytes(spec.N, spec.K, spec.type));
+  const int64_t unit = spec.layout == WeightLayout::kRows ? kRowsN : 1;
+  return static_cast<uint64_t>((spec.N + unit - 1) / unit * unit * spec.K * size);
 }
 
 bool IsWhole(const WeightRef& ref) { return ref == WeightRef{.name = ref.name}; }
@@ -60,9 +78,11 @@ class Emitter {
   void FillDimensions(Isa isa) {
     Plan& plan = out_.plan;
     const auto layers = StageLayers(spec_.n_layers, context_.pp, context_.pp_rank);
+    plan.sm = context_.sm;
     plan.isa = isa;
     plan.numeric = context_.numeric;
-    plan.kv_type = KvType(context_.numeric);
+    plan.kv_type = context_.kv_type.value_or(KvType(context_.numeric));
+    if (context_.on_cuda()) plan.page_size = kCudaPageSize;
     plan.tp = context_.tp;
     plan.pp = context_.pp;
     plan.tp_rank = context_.tp_rank;
@@ -86,11 +106,12 @@ class Emitter {
 
   // What kernels read must have a type they read.
   Status CheckTypes(const Op& op) const {
-    const bool matmul = op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul;
     const DType activation = ActivationType(context_.numeric);
     const DType read = op.operands.empty() ? activation : uses_[op.operands[0]].type.dtype;
-    if ((matmul && read != activation && read != DType::kF32) ||
-        (op.code == OpCode::kAttention && read != activation))
+    const bool fp8 = IsFp8Matmul(op, context_.numeric);
+    const bool may_read_f32 = IsMatmul(op) && !context_.on_cuda();
+    const bool strict = IsMatmul(op) || op.code == OpCode::kAttention || op.code == OpCode::kQuantize;
+    if (strict && read != (fp8 ? DType::kF8E4M3 : activation) && !(may_read_f32 && read == DType::kF32))
       return Fault(op, "the operand has another type than the numeric class reads");
     for (const ir::Attr& attr : op.attrs)
       if (attr.name == "eps" && std::get<float>(attr.value) != spec_.norm_eps && !op.weights.empty())
@@ -101,41 +122,64 @@ class Emitter {
   int Buffer(int value) const { return context_.memory.buffer_of.at(value); }
 
   // Index of the weight, made on first use. Weights that are the same bytes are stored once.
-  int AddWeight(const std::vector<WeightRef>& parts, WeightLayout layout, bool interleave, int64_t N,
-                int64_t K) {
-    std::string key = std::to_string(static_cast<int>(layout)) + (interleave ? "i" : "s");
-    for (const WeightRef& ref : parts) {
+  int AddWeight(const WeightSpec& spec) {
+    std::string key = std::to_string(static_cast<int>(spec.layout)) + (spec.interleave ? "i" : "s");
+    for (const WeightRef& ref : spec.parts) {
       Op probe;
       probe.weights = {ref};
       key += ir::PrintOp(probe);
     }
     const auto [it, is_new] = index_.emplace(key, static_cast<int>(out_.plan.weights.size()));
     if (!is_new) return it->second;
-    WeightDef def{.name = FusedName(parts), .layout = layout, .N = N, .K = K};
-    if (layout != WeightLayout::kVector) def.type = WeightType(context_.numeric);
-    const int64_t size = SizeOf(def.type);
-    def.bytes =
-        static_cast<uint64_t>(layout == WeightLayout::kPanels ? PackedBytes(N, K, def.type) : N * K * size);
-    def.offset =
-        AlignUp(out_.blob_bytes, layout == WeightLayout::kVector ? kVectorAlignment : kMatrixAlignment);
-    out_.blob_bytes = def.offset + def.bytes;
-    out_.plan.weights.push_back(std::move(def));
-    out_.recipes.push_back({parts, interleave});
+    Place(spec, FusedName(spec.parts), {spec.parts, spec.interleave});
+    if (spec.type == DType::kF8E4M3) {
+      out_.plan.weights.back().scale = it->second + 1;
+      Place({.parts = {}, .N = spec.N}, FusedName(spec.parts) + "_scale", {.scales_of = it->second});
+    }
     return it->second;
   }
 
-  int AddVector(const WeightRef& ref) {
-    return AddWeight({ref}, WeightLayout::kVector, false, ir::ShapeOfRef(graph_, ref)->dims[0], 1);
+  // At the end of the blob.
+  void Place(const WeightSpec& spec, const std::string& name, WeightRecipe recipe) {
+    WeightDef def{.name = name, .layout = spec.layout, .type = spec.type, .N = spec.N, .K = spec.K};
+    def.bytes = BytesOf(spec);
+    def.offset =
+        AlignUp(out_.blob_bytes, spec.layout == WeightLayout::kVector ? kVectorAlignment : kMatrixAlignment);
+    out_.blob_bytes = def.offset + def.bytes;
+    out_.plan.weights.push_back(std::move(def));
+    out_.recipes.push_back(std::move(recipe));
   }
 
-  // The packed lm_head serves the lookup too when this rank has all of it.
+  int AddVector(const WeightRef& ref) {
+    return AddWeight({.parts = {ref}, .N = ir::ShapeOfRef(graph_, ref)->dims[0]});
+  }
+
+  WeightLayout MatmulLayout() const {
+    return context_.on_cuda() ? WeightLayout::kRows : WeightLayout::kPanels;
+  }
+
+  int MatmulWeight(const Op& op) {
+    const GemmDims dims = DimsOf(graph_, uses_, op);
+    return AddWeight(
+        {.parts = op.weights,
+         .layout = MatmulLayout(),
+         .N = dims.N,
+         .K = dims.K,
+         .type = IsFp8Matmul(op, context_.numeric) ? DType::kF8E4M3 : WeightType(context_.numeric),
+         .interleave = dims.silu_mul});
+  }
+
+  // The head as its matmul reads it serves the lookup too when this rank has all of it.
   int EmbedWeight(const Op& op) {
     const bool shared =
         IsWhole(op.weights[0]) && std::any_of(graph_.ops.begin(), graph_.ops.end(), [&](const Op& o) {
           return o.code == OpCode::kMatmul && o.weights == op.weights;
         });
-    return AddWeight(op.weights, shared ? WeightLayout::kPanels : WeightLayout::kTable, false, spec_.vocab,
-                     spec_.hidden);
+    return AddWeight({.parts = op.weights,
+                      .layout = shared ? MatmulLayout() : WeightLayout::kTable,
+                      .N = spec_.vocab,
+                      .K = spec_.hidden,
+                      .type = WeightType(context_.numeric)});
   }
 
   Status EmitGemm(const Op& op) {
@@ -146,8 +190,9 @@ class Emitter {
                 .silu_mul = dims.silu_mul,
                 .logit_rows = op.results[0].type.rows == ir::Rows::kLogits,
                 .out_type = op.results[0].type.dtype};
-    gemm.weight = AddWeight(op.weights, WeightLayout::kPanels, dims.silu_mul, dims.N, dims.K);
-    if (!op.biases.empty()) gemm.bias = AddWeight(op.biases, WeightLayout::kVector, dims.silu_mul, dims.N, 1);
+    gemm.weight = MatmulWeight(op);
+    if (!op.biases.empty())
+      gemm.bias = AddWeight({.parts = op.biases, .N = dims.N, .interleave = dims.silu_mul});
     const auto& tactics = out_.plan.tactics;
     for (size_t i = 0; i < tactics.size(); ++i)
       if (tactics[i].N == dims.N && tactics[i].K == dims.K && tactics[i].silu_mul == dims.silu_mul &&
@@ -182,9 +227,20 @@ class Emitter {
                   .logit_rows = op.results[0].type.rows == ir::Rows::kLogits};
     const Op& maker = graph_.ops[static_cast<size_t>(uses_[op.operands[0]].def)];
     if (maker.code != OpCode::kMatmul) return Fault(op, "only matmul results are gathered");
-    const GemmDims dims = DimsOf(graph_, uses_, maker);
-    gather.weight = AddWeight(maker.weights, WeightLayout::kPanels, false, dims.N, dims.K);
+    gather.weight = MatmulWeight(maker);
     Push(gather);
+    return Status::Ok();
+  }
+
+  // The matmul that reads the rows says how wide they are.
+  Status EmitQuantize(const Op& op) {
+    const auto& users = uses_[op.results[0].id].users;
+    if (users.empty()) return Fault(op, "nobody reads the rows");
+    Push({.kind = PlanOpKind::kQuantize,
+          .in = Buffer(op.operands[0]),
+          .out = Buffer(op.results[0].id),
+          .weight = MatmulWeight(graph_.ops[static_cast<size_t>(users[0])]),
+          .out_type = DType::kF8E4M3});
     return Status::Ok();
   }
 
@@ -224,6 +280,7 @@ class Emitter {
         Push({.kind = PlanOpKind::kAllReduce, .in = Buffer(op.operands[0])});
         return Status::Ok();
       case OpCode::kAllGather: return EmitAllGather(op);
+      case OpCode::kQuantize: return EmitQuantize(op);
       case OpCode::kSend:
         Push({.kind = PlanOpKind::kSend,
               .in = Buffer(op.operands[0]),

@@ -17,8 +17,9 @@ namespace lathe {
 // How the weight `Plan::weights[i]` is made from the model's: `parts` stacked by rows, or, `interleave`, two
 // parts whose panels alternate. Columns beyond those of a part are zero.
 struct WeightRecipe {
-  std::vector<ir::WeightRef> parts;
+  std::vector<ir::WeightRef> parts = {};
   bool interleave = false;
+  int scales_of = -1;  // the scales found while the e4m3 weight of this index, the one before, is packed
 };
 
 struct EmittedPlan {
@@ -28,7 +29,7 @@ struct EmittedPlan {
 };
 
 // `graph` is what the pipeline made of Lower(spec), `context` what it was run with. kInternal for a graph
-// with an op or type that the executor has no op for (a required pass did not match).
+// with an op or type that the executor has no op for (a required pass did not match). `isa`: of a CPU.
 Expected<EmittedPlan> EmitPlan(const ir::Graph& graph, const PassContext& context, const ModelSpec& spec,
                                Isa isa);
 

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/check.h"
+#include "compiler/quantize.h"
 #include "kernels/pack/pack.h"
 #include "model/tensors.h"
 
@@ -82,6 +83,7 @@ struct Piece {
   const std::vector<SourcePart>* source = nullptr;
   Range rows, cols;   // of the whole weight
   int64_t first = 0;  // row in the packed order at which it starts
+  float scale = 0;    // of e4m3 rows; 0: each has its own
 };
 
 // A weight of the plan with its recipe resolved against the source.
@@ -89,7 +91,10 @@ struct Target {
   const WeightDef* def = nullptr;
   bool interleave = false;
   std::vector<Piece> parts;
-  int64_t n_units = 0;  // tasks
+  // e4m3: the scale of each packed row, known when its unit is packed. A unit writes those of its own rows.
+  std::unique_ptr<float[]> scales;
+  const Target* scales_of = nullptr;  // this is the vector of that target's scales
+  int64_t n_units = 0;                // tasks
   int64_t unit_rows = 0;
   size_t unit_bytes = 0;  // of every unit but the last
 
@@ -100,7 +105,8 @@ struct Target {
 };
 
 Target Resolve(const WeightDef& def, const WeightRecipe& recipe, const SourceIndex& index) {
-  Target target{.def = &def, .interleave = recipe.interleave, .parts = {}};
+  Target target{.def = &def, .interleave = recipe.interleave, .parts = {}, .scales = nullptr};
+  if (def.type == DType::kF8E4M3) target.scales = std::make_unique<float[]>(static_cast<size_t>(def.N));
   int64_t first = 0;
   for (const ir::WeightRef& ref : recipe.parts) {
     const auto [n, k] = index.Extent(ref.name);
@@ -152,6 +158,11 @@ std::vector<std::pair<Piece, int64_t>> PiecesOf(const Target& target, int64_t be
 class UnitPacker {
  public:
   Status Pack(const Target& target, int64_t unit, std::byte* out) {
+    if (target.def->type == DType::kF8E4M3) return PackE4m3(target, unit, out);
+    if (target.scales_of != nullptr) {
+      std::memcpy(out, target.scales_of->scales.get(), target.def->bytes);
+      return Status::Ok();
+    }
     switch (target.def->layout) {
       case WeightLayout::kVector: return PackRowMajor<float>(target, unit, out);
       case WeightLayout::kTable:
@@ -165,6 +176,16 @@ class UnitPacker {
     return Status::Ok();
   }
 
+  // The largest magnitude in some rows of a piece.
+  Status Largest(const Piece& piece, Range rows, float* largest) {
+    *largest = 0;
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      LATHE_RETURN_IF_ERROR(ReadRow(piece, {r, r + 1}));
+      *largest = std::max(*largest, LargestMagnitude(row_));
+    }
+    return Status::Ok();
+  }
+
  private:
   template <typename T>
   Status PackRowMajor(const Target& target, int64_t unit, std::byte* out) {
@@ -174,6 +195,27 @@ class UnitPacker {
       LATHE_RETURN_IF_ERROR(Gather(*piece.source, piece.rows, piece.cols,
                                    reinterpret_cast<T*>(out) + at * target.def->K, target.def->K));
     return Status::Ok();
+  }
+
+  // Row by row: read, its scale found, written.
+  Status PackE4m3(const Target& target, int64_t unit, std::byte* out) {
+    const int64_t begin = unit * target.unit_rows, end = std::min(begin + target.unit_rows, target.def->N);
+    const int64_t K = target.def->K;
+    std::memset(out, 0, target.UnitSize(unit));
+    for (const auto& [piece, at] : PiecesOf(target, begin, end))
+      for (int64_t r = 0; r < piece.rows.size(); ++r) {
+        const Range row = {piece.rows.begin + r, piece.rows.begin + r + 1};
+        LATHE_RETURN_IF_ERROR(ReadRow(piece, row));
+        const float scale = piece.scale > 0 ? piece.scale : E4m3Scale(LargestMagnitude(row_));
+        QuantizeE4m3(row_, scale, out + (at + r) * K);
+        target.scales[static_cast<size_t>(begin + at + r)] = scale;
+      }
+    return Status::Ok();
+  }
+
+  Status ReadRow(const Piece& piece, Range row) {
+    row_.resize(static_cast<size_t>(piece.cols.size()));
+    return Gather(*piece.source, row, piece.cols, row_.data(), piece.cols.size());
   }
 
   template <typename T>
@@ -210,6 +252,7 @@ class UnitPacker {
   }
 
   std::vector<std::byte> rows_;
+  std::vector<float> row_;
 };
 
 struct Task {
@@ -265,6 +308,8 @@ class Cursor {
     out->tasks.clear();
     while (!AtEnd()) {
       const bool done = index_ == targets_.size();
+      // Scales are known when the last of their rows is packed.
+      if (!done && targets_[index_].scales_of != nullptr && !out->tasks.empty()) return;
       const uint64_t begin =
           done ? blob_bytes_ : targets_[index_].def->offset + targets_[index_].UnitOffset(unit_);
       const auto gap = static_cast<size_t>(begin - position_);
@@ -293,16 +338,55 @@ class Cursor {
   int64_t unit_ = 0;
 };
 
+// One scale for all rows of each tensor that an e4m3 weight is made of.
+Status FindTensorScales(Target* target, Team& team) {
+  struct Chunk {
+    Piece* piece;
+    Range rows;
+    float largest;
+  };
+  std::vector<Chunk> chunks;
+  for (Piece& piece : target->parts)
+    for (int64_t r = piece.rows.begin; r < piece.rows.end; r += kPanelN)
+      chunks.push_back({&piece, {r, std::min(r + kPanelN, piece.rows.end)}, 0});
+  std::atomic<size_t> next{0};
+  std::vector<Status> statuses(static_cast<size_t>(team.size()));
+  team.Run([&](int worker) {
+    Status& status = statuses[static_cast<size_t>(worker)];
+    UnitPacker packer;
+    for (size_t i = next++; i < chunks.size() && status.ok(); i = next++)
+      status = packer.Largest(*chunks[i].piece, chunks[i].rows, &chunks[i].largest);
+  });
+  for (const Status& status : statuses) LATHE_RETURN_IF_ERROR(status);
+  for (const Chunk& chunk : chunks)
+    chunk.piece->scale = std::max(chunk.piece->scale, E4m3Scale(chunk.largest));
+  for (const Piece& piece : target->parts)
+    for (const SourcePart& part : *piece.source) part.view.DropPages(0, part.view.bytes.size());
+  return Status::Ok();
+}
+
+// Every weight of the plan with its source, and the size of the largest unit.
+std::vector<Target> ResolveAll(const EmittedPlan& emitted, const SourceIndex& index) {
+  std::vector<Target> targets;
+  for (size_t i = 0; i < emitted.recipes.size(); ++i)
+    targets.push_back(Resolve(emitted.plan.weights[i], emitted.recipes[i], index));
+  for (size_t i = 0; i < targets.size(); ++i)
+    if (const int of = emitted.recipes[i].scales_of; of >= 0)
+      targets[i].scales_of = &targets[static_cast<size_t>(of)];
+  return targets;
+}
+
 }  // namespace
 
-Status PackWeights(const EmittedPlan& emitted, const WeightSource& source, Team& team, const BlobSink& sink,
-                   const std::function<void(uint64_t bytes)>& packed) {
+Status PackWeights(const EmittedPlan& emitted, const WeightSource& source, Fp8Scales fp8_scales, Team& team,
+                   const BlobSink& sink, const std::function<void(uint64_t bytes)>& packed) {
   LATHE_ASSIGN_OR_RETURN(const SourceIndex index, SourceIndex::Create(source));
-  std::vector<Target> targets;
+  std::vector<Target> targets = ResolveAll(emitted, index);
   size_t capacity = kBufferBytes;
-  for (size_t i = 0; i < emitted.recipes.size(); ++i) {
-    targets.push_back(Resolve(emitted.plan.weights[i], emitted.recipes[i], index));
-    capacity = std::max(capacity, targets.back().unit_bytes + kBlobGap);
+  for (Target& target : targets) {
+    capacity = std::max(capacity, target.unit_bytes + kBlobGap);
+    if (target.scales != nullptr && fp8_scales == Fp8Scales::kTensor)
+      LATHE_RETURN_IF_ERROR(FindTensorScales(&target, team));
   }
   Cursor cursor(targets, emitted.blob_bytes, capacity);
   Stretch filling, writing;

@@ -90,7 +90,9 @@ PassContext ContextOf(const PassFile& file) {
     if (key == "pp_rank") context.pp_rank = number;
     if (key == "layers") context.n_layers = number;
     if (key == "share") context.share_buffers = number != 0;
-    for (NumericClass c : {NumericClass::kF32, NumericClass::kBf16Fma, NumericClass::kBf16Dot})
+    if (key == "sm") context.sm = number;
+    for (NumericClass c : {NumericClass::kF32, NumericClass::kBf16Fma, NumericClass::kBf16Dot,
+                           NumericClass::kBf16Tensor, NumericClass::kFp8Tensor})
       if (is_class && value == ToString(c)) context.numeric = c;
   }
   return context;

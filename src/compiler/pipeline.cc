@@ -19,6 +19,7 @@ constexpr PassInfo kPasses[] = {
     {"shard_pp", ShardPp, "without it every rank would hold everything"},
     {"fuse_norm_residual", FuseNormResidual, ""},
     {"prune_dead", PruneDead, ""},
+    {"quantize_activations", QuantizeActivations, "the kernels of fp8 weights read e4m3 rows"},
     {"select_kernels", SelectKernels, "every matmul needs a kernel"},
     {"plan_memory", AssignBuffers, ""},
 };

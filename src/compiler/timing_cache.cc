@@ -81,6 +81,8 @@ bool FromJson(const Json& json, TacticBucket* out) {
 }  // namespace
 
 std::string TimingCache::Prefix() const {
+  if (!scope_.chip.empty())
+    return StrFormat("%s|%s|lathe %s|", scope_.machine.c_str(), scope_.chip.c_str(), scope_.lathe.c_str());
   return StrFormat("%s|%d threads|lathe %s|%s|", scope_.machine.c_str(), scope_.threads, scope_.lathe.c_str(),
                    std::string(ToString(scope_.isa)).c_str());
 }
@@ -103,8 +105,10 @@ Status TimingCache::Load(const std::string& path, std::string* warning) {
   const auto it = entries_.lower_bound(Prefix());
   if (!entries_.empty() && (it == entries_.end() || !it->first.starts_with(Prefix())))
     *warning =
-        StrFormat("timing cache '%s' has nothing for this machine (%s, %d threads, lathe %s); measuring anew",
-                  path.c_str(), scope_.machine.c_str(), scope_.threads, scope_.lathe.c_str());
+        StrFormat("timing cache '%s' has nothing for this machine (%s, %s, lathe %s); measuring anew",
+                  path.c_str(), scope_.machine.c_str(),
+                  scope_.chip.empty() ? StrFormat("%d threads", scope_.threads).c_str() : scope_.chip.c_str(),
+                  scope_.lathe.c_str());
   return Status::Ok();
 }
 
@@ -130,7 +134,8 @@ GemmTactic TimingCache::Find(NumericClass numeric, const GemmDims& dims) const {
     if (!FromJson(entry, &bucket)) return none;
     out.buckets.push_back(std::move(bucket));
   }
-  return IsUsableTactic(out, scope_.isa, numeric) ? out : none;
+  const bool usable = scope_.usable ? scope_.usable(out, numeric) : IsUsableTactic(out, scope_.isa, numeric);
+  return usable ? out : none;
 }
 
 void TimingCache::Put(NumericClass numeric, const GemmTactic& tactic) {

@@ -1,8 +1,9 @@
-// Measurements that outlive a build: a JSON file of results by machine, threads, lathe version, instruction
-// set, numeric class and shape. Data only: names of kernels are looked up in this binary, and a file that
-// somebody else can write is refused.
+// Measurements that outlive a build: a JSON file of results by machine (with threads and instruction set, or
+// chip and driver), lathe version, numeric class and shape. Data only: names of kernels are looked up in this
+// binary, and a file that somebody else can write is refused.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -17,10 +18,13 @@ namespace lathe {
 
 // What measurements are valid for.
 struct TimingScope {
-  std::string machine;  // CpuInfo::model
-  int threads = 0;
-  std::string lathe;  // version
+  std::string machine;  // CpuInfo::model, or the GPU's name
+  int threads = 0;      // of a CPU
+  std::string lathe;    // version
   Isa isa = Isa::kPortable;
+  std::string chip = {};  // of a GPU: "sm_90a, driver 13.0"; empty: a CPU
+  // Whether this binary has the tactic's kernels; absent: IsUsableTactic of isa.
+  std::function<bool(const GemmTactic&, NumericClass)> usable = {};
 };
 
 // Not thread-safe.

@@ -87,6 +87,7 @@ enum class OpCode : uint8_t {
   kAllGather,
   kSend,
   kRecv,
+  kQuantize,  // rows to e4m3 with a scale each
 };
 
 struct Op {

@@ -5,6 +5,7 @@
 namespace lathe::ir {
 namespace {
 
+// A value that arithmetic reads: e4m3 rows go into matmuls only.
 bool IsFloat(const ValueType& t) { return t.dtype == DType::kF32 || t.dtype == DType::kBf16; }
 bool IsVector(const Shape& s, int64_t n) { return s.rank == 1 && s[0] == n; }
 bool IsMatrix(const Shape& s, int64_t k) { return s.rank == 2 && s[1] == k; }
@@ -179,6 +180,14 @@ const char* CheckRecv(const TypedOp& t) {
   return CheckSend(t);
 }
 
+const char* CheckQuantize(const TypedOp& t) {
+  if (!IsFloat(t.in[0])) return "the operand must be f32 or bf16";
+  if (t.out[0].dtype != DType::kF8E4M3) return "the result must be f8e4m3";
+  return t.in[0].width == t.out[0].width && t.in[0].rows == t.out[0].rows
+             ? nullptr
+             : "operand and result must have one shape";
+}
+
 constexpr std::string_view kRopeAttrs = "layer:i n_heads:i n_kv_heads:i head_dim:i rotary_dim:i eps:f";
 
 // clang-format off
@@ -203,13 +212,14 @@ constexpr OpSchema kSchemas[] = {
   {OpCode::kAllGather,     "all_gather",      1, 1, 0,   0, false, "ranks:i",                                       true,  CheckAllGather},
   {OpCode::kSend,          "send",            1, 0, 0,   0, false, "peer:i",                                        true,  CheckSend},
   {OpCode::kRecv,          "recv",            0, 1, 0,   0, false, "peer:i",                                        true,  CheckRecv},
+  {OpCode::kQuantize,      "quantize",        1, 1, 0,   0, false, "",                                              false, CheckQuantize},
 };
 // clang-format on
 
 constexpr bool InCodeOrder() {
   for (size_t i = 0; i < std::size(kSchemas); ++i)
     if (kSchemas[i].code != static_cast<OpCode>(i)) return false;
-  return std::size(kSchemas) == static_cast<size_t>(OpCode::kRecv) + 1;
+  return std::size(kSchemas) == static_cast<size_t>(OpCode::kQuantize) + 1;
 }
 static_assert(InCodeOrder(), "one line per OpCode, in its order");
 

@@ -25,6 +25,12 @@ bool ResolveRange(int64_t begin, int64_t end, int64_t extent, int64_t* size) {
   return true;
 }
 
+bool MakesE4m3(OpCode code) {
+  return code == OpCode::kQuantize || code == OpCode::kRmsNorm || code == OpCode::kAddRmsNorm;
+}
+
+bool ReadsE4m3(OpCode code) { return code == OpCode::kMatmul || code == OpCode::kMatmulSiluMul; }
+
 class Verifier {
  public:
   explicit Verifier(const Graph& graph) : graph_(graph) {}
@@ -128,13 +134,19 @@ class Verifier {
     for (int id : op.operands) {
       const auto it = types_.find(id);
       if (it == types_.end()) return Fault(op, StrFormat("%%%d is not defined before its use", id));
+      if (it->second.dtype == DType::kF8E4M3 && !ReadsE4m3(op.code))
+        return Fault(op, StrFormat("%%%d is f8e4m3, which matmuls alone read", id));
       typed.in.push_back(it->second);
     }
     for (const Value& value : op.results) {
       if (value.type.width <= 0 || value.type.width > kMaxWidth)
         return Fault(op, StrFormat("%%%d has an impossible width", value.id));
-      if (value.type.dtype != DType::kF32 && value.type.dtype != DType::kBf16)
-        return Fault(op, StrFormat("%%%d must be f32 or bf16", value.id));
+      if (value.type.dtype == DType::kF8E4M3 && !MakesE4m3(op.code))
+        return Fault(op,
+                     StrFormat("%%%d cannot be f8e4m3: only norms and quantize make such rows", value.id));
+      if (value.type.dtype != DType::kF32 && value.type.dtype != DType::kBf16 &&
+          value.type.dtype != DType::kF8E4M3)
+        return Fault(op, StrFormat("%%%d must be f32, bf16 or f8e4m3", value.id));
       if (value.id < 0 || !types_.emplace(value.id, value.type).second)
         return Fault(op, StrFormat("%%%d is assigned twice or has a bad number", value.id));
       typed.out.push_back(value.type);

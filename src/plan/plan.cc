@@ -324,7 +324,7 @@ class OpVerifier {
     const bool fp8 = w.type == DType::kF8E4M3;
     if (K > 1 && (fp8 ? plan_.numeric != NumericClass::kFp8Tensor : w.type != WeightType(plan_.numeric)))
       Fail(StrFormat("weight '%s' has another type than the engine's", w.name.c_str()));
-    if (fp8) Weight(w.scale, "scale", N, 1);
+    if (K > 1 && fp8) Weight(w.scale, "scale", N, 1);  // whose own scale is not looked at
   }
   // Of a row of a buffer; e4m3 rows have a scale.
   static int64_t RowBytes(int64_t width, DType type) {

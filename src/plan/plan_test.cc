@@ -132,7 +132,7 @@ TEST(PlanJson, RefusesWhatItDoesNotKnow) {
   const Case cases[] = {
       {"no object", [](Json* j) { *j = Json::array(); }, "object"},
       {"key", [](Json* j) { (*j)["batch"] = 4; }, "'batch'"},
-      {"key of a weight", [](Json* j) { (*j)["weights"][0]["scale"] = 4; }, "'scale'"},
+      {"key of a weight", [](Json* j) { (*j)["weights"][0]["scales"] = 4; }, "'scales'"},
       {"key of a buffer", [](Json* j) { (*j)["buffers"][0]["rows"] = 4; }, "'rows'"},
       {"key of an op", [](Json* j) { (*j)["ops"][0]["alpha"] = 4; }, "'alpha'"},
       {"key of a tactic", [](Json* j) { (*j)["tactics"][0]["M"] = 4; }, "'M'"},
@@ -177,7 +177,7 @@ TEST(PlanJson, MissingKeysAreRefusedOrHaveAMeaning) {
     const bool refused = !plan.ok() || !VerifyPlan(*plan, kBlobBytes).ok();
     const bool optional = key == "tp" || key == "pp" || key == "tp_rank" || key == "pp_rank" ||
                           key == "first_layer" || key == "rotary_dim" || key == "norm_eps" ||
-                          key == "q_scale" || key == "page_size";
+                          key == "q_scale" || key == "page_size" || key == "sm" || key == "kv_type";
     EXPECT_EQ(refused, !optional) << key;
   }
 }
@@ -256,7 +256,7 @@ TEST(VerifyPlan, NamesWhatDoesNotFit) {
       {"norm: gathers and adds", op(kOpGather, [](PlanOp* o) { o->in2 = kDelta; }), "logit rows"},
       // gemm
       {"gemm: no weight", op(kOpQkv, [](PlanOp* o) { o->weight = -1; }), "'weight'"},
-      {"gemm: weight not packed", op(kOpQkv, [](PlanOp* o) { o->weight = 0; }), "panels"},
+      {"gemm: weight not packed", op(kOpQkv, [](PlanOp* o) { o->weight = 0; }), "laid out"},
       {"gemm: narrow in", [](Plan* p) { p->buffers[kNormed].bytes_per_row = 64; }, "'out'"},
       {"gemm: narrow out", op(kOpQkv, [](PlanOp* o) { o->out = kNormed; }), "512"},
       {"gemm: bias of another width", op(kOpQkv, [](PlanOp* o) { o->bias = 1; }), "attn_norm"},
@@ -297,6 +297,96 @@ TEST(VerifyPlan, NamesWhatDoesNotFit) {
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);
     Plan plan = TinyPlan();
+    c.edit(&plan);
+    const Status status = VerifyPlan(plan, kBlobBytes);
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.code(), StatusCode::kCorrupt);
+    EXPECT_NE(status.message().find(c.named), std::string::npos) << status.message();
+  }
+}
+
+// TinyPlan's model for a GPU, with e4m3 weights: 105 rows of logits are padded to 112.
+Plan TinyCudaPlan() {
+  Plan p = TinyPlan();
+  p.sm = 90;
+  p.isa = Isa::kPortable;
+  p.numeric = NumericClass::kFp8Tensor;
+  p.page_size = 64;
+  p.vocab = 105;
+  const std::vector<WeightDef> weights = std::exchange(p.weights, {});
+  uint64_t offset = 0;
+  for (WeightDef w : weights) {
+    const bool layer = w.layout == WeightLayout::kPanels && w.name != "lm_head";
+    if (w.N == 100) w.N = 105;
+    if (w.layout == WeightLayout::kPanels) w.layout = WeightLayout::kRows;
+    if (layer) w.type = DType::kF8E4M3;
+    const int64_t rows = w.layout == WeightLayout::kRows ? (w.N + 15) / 16 * 16 : w.N;
+    w.offset = offset;
+    w.bytes = static_cast<uint64_t>(rows * w.K * SizeOf(w.type));
+    offset += (w.bytes + 63) / 64 * 64;
+    p.weights.push_back(w);
+  }
+  // At the end, so that the numbers of the others stay.
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (p.weights[i].type != DType::kF8E4M3) continue;
+    p.weights[i].scale = static_cast<int>(p.weights.size());
+    p.weights.push_back({.name = "scale", .N = p.weights[i].N, .offset = offset});
+    p.weights.back().bytes = static_cast<uint64_t>(p.weights[i].N) * 4;
+    offset += (p.weights.back().bytes + 63) / 64 * 64;
+  }
+  p.buffers.push_back({"quantized", 128, false});
+  const int quantized = static_cast<int>(p.buffers.size()) - 1;
+  p.ops[kOpNorm].out_type = DType::kF8E4M3;  // 64 values and a scale fit into 128 bytes
+  p.ops[kOpDown].in = quantized;
+  p.ops.insert(p.ops.begin() + kOpDown, {.kind = PlanOpKind::kQuantize,
+                                         .in = kAttn,
+                                         .out = quantized,
+                                         .weight = p.ops[kOpDown].weight,
+                                         .out_type = DType::kF8E4M3});
+  for (GemmTactic& tactic : p.tactics) tactic.x_type = DType::kF8E4M3;
+  p.tactics.back() = {105, 64, false, DType::kBf16, {{1, "stream", 0, 0, true}}};
+  p.ops[kOpGather + 1].out_type = DType::kBf16;
+  return p;
+}
+
+TEST(VerifyPlan, CudaPlans) {
+  const Plan good = TinyCudaPlan();
+  ASSERT_TRUE(VerifyPlan(good, kBlobBytes).ok()) << VerifyPlan(good, kBlobBytes).message();
+  const auto again = PlanFromJson(ToJson(good), "plan");
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(DumpJson(ToJson(*again)), DumpJson(ToJson(good)));
+  EXPECT_EQ(again->weights[2].scale, good.weights[2].scale);
+
+  constexpr size_t kQuantize = kOpDown, kQkvWeight = 2;
+  const struct {
+    const char* what;
+    void (*edit)(Plan*);
+    const char* named;
+  } cases[] = {
+      {"cpu class", [](Plan* p) { p->numeric = NumericClass::kBf16Dot; }, "numeric class"},
+      {"gpu class on a cpu", [](Plan* p) { p->sm = 0; }, "numeric class"},
+      {"panels", [](Plan* p) { p->weights[kQkvWeight].layout = WeightLayout::kPanels; }, "laid out"},
+      {"rows without padding", [](Plan* p) { p->weights[7].bytes -= 64; }, "does not fit its shape"},
+      {"e4m3 without scales", [](Plan* p) { p->weights[kQkvWeight].scale = -1; }, "'scale' names no weight"},
+      {"scales of another matrix", [](Plan* p) { ++p->weights[kQkvWeight].scale; }, "'scale' is (64, 1)"},
+      {"scales that are a matrix", [](Plan* p) { p->weights[kQkvWeight].scale = kQkvWeight; }, "(128, 1)"},
+      {"logits without padding", [](Plan* p) { p->buffers[kLogits].bytes_per_row = 384; }, "448 are needed"},
+      {"no room for scales", [](Plan* p) { p->buffers[kNormed].bytes_per_row = 64; }, "68 are needed"},
+      {"quantize: no weight", [](Plan* p) { p->ops[kQuantize].weight = -1; }, "'weight'"},
+      {"quantize: narrow out", [](Plan* p) { p->buffers.back().bytes_per_row = 64; }, "68 are needed"},
+      {"quantize: not of the class",
+       [](Plan* p) {
+         p->numeric = NumericClass::kBf16Tensor;
+         for (WeightDef& w : p->weights)
+           if (w.K > 1) w.type = DType::kBf16;
+       },
+       ""},
+      {"bf16 tactic for e4m3", [](Plan* p) { p->tactics[0].x_type = DType::kBf16; }, "another type"},
+      {"f32 tactic", [](Plan* p) { p->tactics.back().x_type = DType::kF32; }, "another type"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.what);
+    Plan plan = good;
     c.edit(&plan);
     const Status status = VerifyPlan(plan, kBlobBytes);
     ASSERT_FALSE(status.ok());

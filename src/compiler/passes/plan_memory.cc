@@ -31,7 +31,7 @@ struct Chain {
   std::string name;
 };
 
-Status BuildChains(const ir::Graph& graph, std::vector<Chain>* chains) {
+Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<Chain>* chains) {
   const ir::Uses uses(graph);
   std::unordered_map<int, size_t> chain_of;
   for (size_t i = 0; i < graph.ops.size(); ++i) {
@@ -41,7 +41,7 @@ Status BuildChains(const ir::Graph& graph, std::vector<Chain>* chains) {
       const ir::Value& value = op.results[r];
       const auto& users = uses[value.id].users;
       const int last_use = users.empty() ? at : users.back();
-      const int64_t bytes = PackedWidth(graph, uses, value.id) * SizeOf(value.type.dtype);
+      const int64_t bytes = RowBytes(graph, uses, value.id, matmul_unit);
       const int64_t padded = (bytes + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
       if (r == 0 && IsInPlace(op)) {
         if (uses[op.operands[0]].users.back() > at ||
@@ -73,12 +73,14 @@ bool Meet(const Chain& a, const Chain& b) { return a.begin <= b.end && b.begin <
 }  // namespace
 
 Status AssignBuffers(ir::Graph* graph, PassContext* context) {
+  const int matmul_unit = context->on_cuda() ? kRowsN : 1;
   std::vector<Chain> chains;
-  LATHE_RETURN_IF_ERROR(BuildChains(*graph, &chains));
+  LATHE_RETURN_IF_ERROR(BuildChains(*graph, matmul_unit, &chains));
   std::stable_sort(chains.begin(), chains.end(),
                    [](const Chain& a, const Chain& b) { return a.bytes_per_row > b.bytes_per_row; });
   BufferPlan& plan = context->memory;
   plan = {};
+  plan.matmul_unit = matmul_unit;
   std::vector<std::vector<const Chain*>> tenants;
   for (const Chain& chain : chains) {
     size_t buffer = 0;
@@ -119,7 +121,7 @@ Status CheckBufferPlan(const ir::Graph& graph, const BufferPlan& plan) {
       if (it == plan.buffer_of.end()) return fault(op, "a result has no buffer");
       const auto buffer = static_cast<size_t>(it->second);
       const BufferDef& def = plan.buffers[buffer];
-      if (def.bytes_per_row < PackedWidth(graph, uses, value.id) * SizeOf(value.type.dtype) ||
+      if (def.bytes_per_row < RowBytes(graph, uses, value.id, plan.matmul_unit) ||
           def.logit_rows != (value.type.rows == ir::Rows::kLogits))
         return fault(op, "a result does not fit its buffer");
       const bool in_place = r == 0 && IsInPlace(op);

@@ -14,34 +14,60 @@ using ir::OpCode;
 
 int64_t RoundUpTo(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-bool IsMatmul(const Op& op) { return op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul; }
-
-// Values that only matmuls and attention read and that stand rounding: normed rows, and the q of rope_append.
-// What attention and silu_mul make, and the rows of the head, stay f32 in every class. With them rounded too,
-// logprobs of tales-16m were off by up to 0.041 and those of llama2_mha by 0.033, where 0.03 is allowed; so
-// they are off by 0.024 at most, at 2/3 of the products of a Llama shape still in pairs.
-bool TakesActivationType(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int value) {
+// Whether what `maker` makes stands rounding. On CPUs: normed rows, and the q of rope_append. What attention
+// and silu_mul make, and the rows of the head, stay f32 there. With them rounded too, logprobs of tales-16m
+// were off by up to 0.041 and those of llama2_mha by 0.033, where 0.03 is allowed; so they are off by 0.024
+// at most, at 2/3 of the products of a Llama shape still in pairs. Tensor cores read bf16 only.
+bool StandsRounding(const Op& maker, const ir::ValueType& type, NumericClass numeric) {
   switch (maker.code) {
     case OpCode::kRmsNorm:
-    case OpCode::kAddRmsNorm:
-      if (uses[value].type.rows == ir::Rows::kLogits) return false;
-      break;
-    case OpCode::kRopeAppend: break;
+    case OpCode::kAddRmsNorm: return OnTensorCores(numeric) || type.rows != ir::Rows::kLogits;
+    case OpCode::kRopeAppend: return true;
+    case OpCode::kAttention:
+    case OpCode::kMatmulSiluMul: return OnTensorCores(numeric);
     default: return false;
   }
-  const auto& users = uses[value].users;
-  return std::all_of(users.begin(), users.end(), [&](int user) {
-    const Op& op = graph.ops[static_cast<size_t>(user)];
-    return IsMatmul(op) || op.code == OpCode::kAttention;
-  });
+}
+
+// The type of a value of the engine's class.
+DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int value, NumericClass numeric) {
+  const auto& [def, type, users] = uses[value];
+  const auto all_users = [&, &users = users](const auto& holds) {
+    return std::all_of(users.begin(), users.end(),
+                       [&](int user) { return holds(graph.ops[static_cast<size_t>(user)]); });
+  };
+  const bool rounds = StandsRounding(maker, type, numeric) && all_users([](const Op& op) {
+                        return IsMatmul(op) || op.code == OpCode::kAttention || op.code == OpCode::kQuantize;
+                      });
+  if (!rounds) return type.dtype;
+  const bool norm = maker.code == OpCode::kRmsNorm || maker.code == OpCode::kAddRmsNorm;
+  const bool quantizes =
+      norm && !users.empty() && all_users([&](const Op& op) { return IsFp8Matmul(op, numeric); });
+  return quantizes ? DType::kF8E4M3 : ActivationType(numeric);
 }
 
 }  // namespace
 
+bool IsMatmul(const Op& op) { return op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul; }
+
+bool IsFp8Matmul(const Op& op, NumericClass numeric) {
+  return numeric == NumericClass::kFp8Tensor && IsMatmul(op) && ir::LayerOf(op) >= 0;
+}
+
 int64_t PackedWidth(const ir::Graph& graph, const ir::Uses& uses, int value) {
   const auto& entry = uses[value];
-  const bool padded = graph.ops[static_cast<size_t>(entry.def)].code == OpCode::kMatmulSiluMul;
-  return padded ? RoundUpTo(entry.type.width, kPanelN) : entry.type.width;
+  const Op& maker = graph.ops[static_cast<size_t>(entry.def)];
+  if (maker.code == OpCode::kQuantize) return PackedWidth(graph, uses, maker.operands[0]);
+  return maker.code == OpCode::kMatmulSiluMul ? RoundUpTo(entry.type.width, kPanelN) : entry.type.width;
+}
+
+int64_t RowBytes(const ir::Graph& graph, const ir::Uses& uses, int value, int matmul_unit) {
+  const auto& entry = uses[value];
+  int64_t width = PackedWidth(graph, uses, value);
+  if (graph.ops[static_cast<size_t>(entry.def)].code == OpCode::kMatmul)
+    width = RoundUpTo(width, matmul_unit);
+  const int64_t scale = entry.type.dtype == DType::kF8E4M3 ? int64_t{sizeof(float)} : 0;
+  return width * SizeOf(entry.type.dtype) + scale;
 }
 
 GemmDims DimsOf(const ir::Graph& graph, const ir::Uses& uses, const Op& op) {
@@ -62,9 +88,7 @@ Status SelectKernels(ir::Graph* graph, PassContext* context) {
       for (size_t i = 0; i < op.results.size(); ++i) {
         // add_rmsnorm: the sum stays f32, the normed rows may not.
         if (op.code == OpCode::kAddRmsNorm && i == 0) continue;
-        ir::ValueType& type = op.results[i].type;
-        if (TakesActivationType(*graph, uses, op, op.results[i].id))
-          type.dtype = ActivationType(context->numeric);
+        op.results[i].type.dtype = TypeOf(*graph, uses, op, op.results[i].id, context->numeric);
       }
   }
   context->gemms.clear();

@@ -254,6 +254,7 @@ inline void Interpreter::RunOp(Rank* rank, const ir::Op& op) {
     }
     case ir::OpCode::kOutput: rank->output = in(0); break;
     case ir::OpCode::kSend: rank->outbox.push_back(in(0)); break;
+    case ir::OpCode::kQuantize: result = in(0); break;  // like all rounding: not of the meaning
     case ir::OpCode::kRecv: result = rank->inbox.at(rank->received++); break;
     case ir::OpCode::kAllReduce:
     case ir::OpCode::kAllGather: LATHE_CHECK(false && "run over the group");

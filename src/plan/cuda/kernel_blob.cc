@@ -68,7 +68,13 @@ std::string PackKernels(const std::vector<CompiledKernel>& kernels, const std::s
 }
 
 Expected<KernelBlob> KernelBlob::Parse(std::span<const std::byte> bytes, std::string_view where) {
-  const std::string place = std::string(where) + ": kernels";
+  auto blob = Read(bytes, std::string(where) + ": kernels");
+  // JSON of a file of ours that is not as we write it, too.
+  if (!blob.ok()) return Status(StatusCode::kCorrupt, blob.status().message());
+  return blob;
+}
+
+Expected<KernelBlob> KernelBlob::Read(std::span<const std::byte> bytes, const std::string& place) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const size_t end = text.find('\n');
   if (end == std::string_view::npos)

@@ -38,6 +38,8 @@ class KernelBlob {
   const Entry* Find(std::string_view entry) const;
 
  private:
+  static Expected<KernelBlob> Read(std::span<const std::byte> bytes, const std::string& place);
+
   std::string target_;
   int driver_ = 0;
   std::vector<Entry> entries_;

@@ -1,0 +1,189 @@
+#include "compiler/cuda_tuner.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "base/check.h"
+#include "kernels/cuda/gemm_table.h"
+#include "plan/cuda/plan_kernels.h"
+
+namespace lathe {
+namespace {
+
+// Measuring: enough that the ranking holds, little enough that some thousand launches fit into seconds.
+constexpr cuda::GemmMeasureOptions kOptions = {
+    .weight_pool_bytes = 256 << 20, .min_graph_us = 200, .replays = 3, .library_algorithms = 0};
+
+// As measurements are remembered: matmuls of one shape that read bf16 are the same in engines of any class.
+NumericClass ClassOf(const GemmTactic& tactic) {
+  return tactic.x_type == DType::kF8E4M3 ? NumericClass::kFp8Tensor : NumericClass::kBf16Tensor;
+}
+
+// The first op that the tactic is for.
+const PlanOp* UserOf(const Plan& plan, size_t tactic) {
+  for (const PlanOp& op : plan.ops)
+    if (op.kind == PlanOpKind::kGemm && op.tactic == static_cast<int>(tactic)) return &op;
+  return nullptr;
+}
+
+bool Contains(const std::vector<cuda::GemmTactic>& tactics, const cuda::GemmTactic& tactic) {
+  return std::find(tactics.begin(), tactics.end(), tactic) != tactics.end();
+}
+
+}  // namespace
+
+double TensorPeak(const cuda::DeviceInfo& info, cuda::GemmType type) {
+  // Operations a clock and multiprocessor, 16-bit in, f32 sums, from the architectures' white papers. sm_86,
+  // 89 and 120: of the professional cards, GeForce does half.
+  double per_clock = 1024;
+  if (info.sm == 80) per_clock = 2048;
+  if (info.sm == 90) per_clock = 4096;
+  if (info.sm == 100) per_clock = 8192;
+  const bool twice = type == cuda::GemmType::kE4m3 && info.sm >= 89;
+  return per_clock * (twice ? 2 : 1) * info.multiprocessors * info.clock_mhz * 1e6;
+}
+
+Expected<GemmTactic> DefaultCudaTactics::Choose(const GemmDims& dims, DType y_type) {
+  constexpr int64_t kMost = std::numeric_limits<int>::max() - kRowsN;
+  if (dims.N > kMost || dims.K > kMost)
+    return Error(StatusCode::kUnsupported, "a matmul of %lld x %lld is larger than any kernel takes",
+                 static_cast<long long>(dims.N), static_cast<long long>(dims.K));
+  cuda::GemmProblem problem{
+      .type = dims.x_type == DType::kF8E4M3 ? cuda::GemmType::kE4m3 : cuda::GemmType::kBf16,
+      .epilogue = dims.silu_mul           ? cuda::GemmEpilogue::kSiluBf16
+                  : y_type == DType::kF32 ? cuda::GemmEpilogue::kF32
+                                          : cuda::GemmEpilogue::kBf16,
+      .m = 1,
+      .n = static_cast<int>((dims.N + kRowsN - 1) / kRowsN * kRowsN),
+      .k = static_cast<int>(dims.K)};
+  GemmTactic out{.N = dims.N, .K = dims.K, .silu_mul = dims.silu_mul, .x_type = dims.x_type, .buckets = {}};
+  for (const int m : cuda::kGemmTokenBuckets) {
+    problem.m = m;
+    if (cuda::GemmCandidates(problem, chip_).empty())
+      return Error(
+          StatusCode::kUnsupported,
+          "no kernel for GPUs computes a matmul of %lld x %lld: what it reads must be a multiple of 64 "
+          "wide; build it for the CPU (--target cpu)",
+          static_cast<long long>(dims.N), static_cast<long long>(dims.K));
+    out.buckets.push_back({.max_m = m, .kernel = ToString(cuda::DefaultGemmTactic(problem, chip_))});
+  }
+  return out;
+}
+
+void TrimHeadBuckets(Plan* plan) {
+  for (size_t t = 0; t < plan->tactics.size(); ++t) {
+    const bool head = std::all_of(plan->ops.begin(), plan->ops.end(), [&](const PlanOp& op) {
+      return op.kind != PlanOpKind::kGemm || op.tactic != static_cast<int>(t) || op.logit_rows;
+    });
+    if (head)
+      std::erase_if(plan->tactics[t].buckets, [](const TacticBucket& b) { return b.max_m > kMostLogitRows; });
+  }
+}
+
+bool IsUsableCudaTactic(const GemmTactic& tactic, const cuda::GemmProblem& problem,
+                        const cuda::GemmChip& chip) {
+  const auto usable = [&](const TacticBucket& bucket) {
+    cuda::GemmProblem at = problem;
+    at.m = bucket.max_m;
+    const auto parsed = cuda::ParseGemmTactic(bucket.kernel);
+    return parsed.ok() && Contains(cuda::GemmCandidates(at, chip), *parsed);
+  };
+  return !tactic.buckets.empty() && std::all_of(tactic.buckets.begin(), tactic.buckets.end(), usable);
+}
+
+Status CudaTuner::MakeJobs(Plan* plan) {
+  jobs_.clear();
+  for (size_t t = 0; t < plan->tactics.size(); ++t) {
+    GemmTactic& tactic = plan->tactics[t];
+    const PlanOp* op = UserOf(*plan, t);
+    if (op == nullptr) continue;
+    const cuda::GemmProblem problem = cuda::GemmProblemOf(*plan, *op, 1);
+    const GemmTactic kept =
+        cache_->Find(ClassOf(tactic),
+                     {.N = tactic.N, .K = tactic.K, .silu_mul = tactic.silu_mul, .x_type = tactic.x_type});
+    if (kept.buckets.size() == tactic.buckets.size() && IsUsableCudaTactic(kept, problem, chip_)) {
+      tactic.buckets = kept.buckets;
+      ++remembered_;
+      continue;
+    }
+    ++measured_;
+    for (TacticBucket& bucket : tactic.buckets) {
+      Job job{.tactic = &tactic, .bucket = &bucket, .problem = problem, .candidates = {}};
+      job.problem.m = bucket.max_m;
+      job.candidates = cuda::GemmCandidates(job.problem, chip_);
+      jobs_.push_back(std::move(job));
+    }
+  }
+  return Status::Ok();
+}
+
+Expected<std::unique_ptr<cuda::GemmMeasurer>> CudaTuner::MakeMeasurer() const {
+  int max_m = 1, max_n = 1, max_k = 1;
+  for (const Job& job : jobs_) {
+    max_m = std::max(max_m, job.problem.m);
+    max_n = std::max(max_n, job.problem.n);
+    max_k = std::max(max_k, job.problem.k);
+  }
+  auto measurer = cuda::GemmMeasurer::Create(device_, nvrtc_, nullptr, max_m, max_n, max_k, kOptions);
+  if (measurer.ok() || measurer.status().code() != StatusCode::kResourceExhausted) return measurer;
+  const double bytes = 4.0 * max_m * max_n + 2.0 * max_m * max_k + 2.0 * max_n * max_k;
+  return Error(
+      StatusCode::kResourceExhausted,
+      "measuring this model's kernels needs %.1f GiB of the memory of %s, and there is less (%s); free "
+      "some, or measure nothing (--no-tune)",
+      bytes / (1 << 30), device_.info().name.c_str(), measurer.status().message().c_str());
+}
+
+Status CudaTuner::Run(cuda::GemmMeasurer* measurer, const Job& job) {
+  double best = 0;
+  for (const cuda::GemmTactic& candidate : job.candidates) {
+    if (*stop_) return {StatusCode::kCancelled, "the build was ended"};
+    const Expected<double> us = measurer->Time(job.problem, candidate);
+    ++done;
+    if (!us.ok()) {
+      // One that the device does not take is left out; a fault that stays ends the build.
+      LATHE_RETURN_IF_ERROR(cuda::Synchronize(measurer->stream()).WithContext("measuring kernels"));
+      continue;
+    }
+    if (best > 0 && *us >= best) continue;
+    best = *us;
+    job.bucket->kernel = ToString(candidate);
+  }
+  if (best == 0)
+    return Error(StatusCode::kUnavailable, "no kernel for a matmul of %d x %d over %d rows ran on %s",
+                 job.problem.n, job.problem.k, job.problem.m, device_.info().name.c_str());
+  const double memory_us = job.problem.bytes() / read_gbps_ / 1e3;
+  const double compute_us = job.problem.flops() / TensorPeak(device_.info(), job.problem.type) * 1e6;
+  job.bucket->microseconds = best;
+  job.bucket->memory_bound = memory_us >= compute_us;
+  job.bucket->roof_percent = 100 * std::max(memory_us, compute_us) / best;
+  return Status::Ok();
+}
+
+Status CudaTuner::Tune(Plan* plan) {
+  LATHE_RETURN_IF_ERROR(MakeJobs(plan));
+  if (jobs_.empty()) return Status::Ok();
+  LATHE_RETURN_IF_ERROR(device_.Bind());
+  LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::GemmMeasurer> measurer, MakeMeasurer());
+  std::vector<cuda::KernelSource> sources;
+  std::set<std::string> entries;
+  int timings = 0;
+  for (const Job& job : jobs_) {
+    timings += static_cast<int>(job.candidates.size());
+    for (const cuda::GemmTactic& candidate : job.candidates) {
+      cuda::KernelSource source = cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue);
+      if (entries.insert(source.entry).second) sources.push_back(std::move(source));
+    }
+  }
+  LATHE_RETURN_IF_ERROR(measurer->PrepareKernels(sources));
+  LATHE_ASSIGN_OR_RETURN(read_gbps_, measurer->ReadBandwidth());
+  total = timings;
+  for (const Job& job : jobs_) LATHE_RETURN_IF_ERROR(Run(measurer.get(), job));
+  // Whole tactics are remembered only.
+  for (const Job& job : jobs_)
+    if (job.bucket == &job.tactic->buckets.back()) cache_->Put(ClassOf(*job.tactic), *job.tactic);
+  return Status::Ok();
+}
+
+}  // namespace lathe
