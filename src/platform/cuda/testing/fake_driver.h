@@ -250,6 +250,7 @@ inline void FakeDriver::SetStreamFunctions(abi::DriverTable* t) {
   t->stream_begin_capture = [](abi::Stream, int) {
     LATHE_FAKE_ENTER_("stream_begin_capture");
     if (std::exchange(Get().capturing_, true)) return 900;
+    Get().captured_ = {};
     return abi::kSuccess;
   };
   t->stream_end_capture = [](abi::Stream, abi::Graph* graph) {

@@ -87,12 +87,12 @@ class CudaExecutor final : public StepExecutor {
   bool hung_ = false;
 };
 
+// What still runs cannot be waited for, and freeing memory would wait: all of it is left to the end of the
+// process.
 CudaExecutor::~CudaExecutor() {
-  // What still runs cannot be waited for, and freeing memory would wait: it is left to the end of the
-  // process.
   if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) return;
-  static_cast<void>(times_.release());
-  static_cast<void>(state_.release());
+  static std::vector<std::pair<OpTimes*, DeviceState*>> abandoned;
+  abandoned.emplace_back(times_.release(), state_.release());
 }
 
 Status CudaExecutor::Open(const EngineReader& engine) {
