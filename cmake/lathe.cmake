@@ -157,15 +157,16 @@ function(lathe_add_isa_kernels target path)
   endforeach()
 endfunction()
 
-# lathe_embed(TARGET FOLDER HEADER NAMESPACE FUNCTION): puts the files of src/FOLDER into TARGET as bytes. HEADER
-# declares EmbeddedFile and NAMESPACE::FUNCTION(), which lists them.
+# lathe_embed(TARGET FOLDER HEADER NAMESPACE FUNCTION): puts the files below src/FOLDER into TARGET as bytes, named by
+# their paths from there. HEADER declares EmbeddedFile and NAMESPACE::FUNCTION(), which lists them.
 function(lathe_embed target folder header namespace function)
-  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*)
+  get_filename_component(root ${CMAKE_SOURCE_DIR}/src/${folder} ABSOLUTE)
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${root}/*)
   set(out ${CMAKE_CURRENT_BINARY_DIR}/${target}_embedded.cc)
   add_custom_command(
     OUTPUT ${out}
     COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DHEADER=${header} -DNAMESPACE=${namespace} -DFUNCTION=${function}
-            "-DFILES=${files}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+            -DROOT=${root} "-DFILES=${files}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
     DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
     VERBATIM)
   target_sources(${target} PRIVATE ${out})

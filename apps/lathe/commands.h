@@ -12,6 +12,7 @@ void AddRun(Command& root);
 void AddChat(Command& root);
 void AddServe(Command& root);
 void AddKeys(Command& root);
+void AddDeploy(Command& root);
 void AddBenchLatency(Command& bench);
 void AddBenchThroughput(Command& bench);
 void AddBenchServing(Command& bench);

@@ -17,6 +17,7 @@ int Run(int argc, char** argv) {
   lathe::cli::AddChat(root);
   lathe::cli::AddServe(root);
   lathe::cli::AddKeys(root);
+  lathe::cli::AddDeploy(root);
   Command bench = root.Sub("bench", "Measure latency or throughput", "lathe bench latency model.lathe");
   lathe::cli::AddBenchLatency(bench);
   lathe::cli::AddBenchThroughput(bench);

@@ -201,7 +201,7 @@ class Pod:
 
 
 class Load:
-    """Clients on kept connections, each with one request after another, every second one streamed."""
+    """Clients on kept connections, each with one request after another, three of four streamed."""
 
     def __init__(self, port, key):
         self.port, self.key, self.alone, self.stopping = port, key, {}, False
@@ -245,7 +245,7 @@ class Load:
         reader = writer = None
         number = i
         while not self.stopping:
-            prompt, streamed = PROMPTS[number % len(PROMPTS)], number % 2 == 0
+            prompt, streamed = PROMPTS[number % len(PROMPTS)], number % 4 != 0
             number += CLIENTS + 1
             if writer is None:
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
