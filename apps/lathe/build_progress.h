@@ -18,7 +18,9 @@ class BuildBar {
   Progress progress_;
 };
 
-// "bf16" or "f32"; errors name --dtype.
+// Of a checkpoint: "bf16" or "f32"; errors name --dtype.
 Expected<DType> ParseWeightType(const std::string& text);
+// Of an engine: these, or "fp8".
+Expected<DType> ParseEngineType(const std::string& text);
 
 }  // namespace lathe::cli

@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::string dir;
-  std::optional<std::string> output, dtype, numeric;
+  std::optional<std::string> output, dtype, kv_dtype, fp8_scales, numeric;
   BuildOptions build;
   bool no_tune = false, quiet = false;
 };
@@ -31,12 +31,32 @@ Expected<NumericClass> ParseNumeric(const std::string& text) {
                text.c_str());
 }
 
+Expected<DType> ParseKvType(const std::string& text) {
+  if (text == "fp8") return DType::kF8E4M3;
+  if (text == "bf16") return DType::kBf16;
+  return Error(StatusCode::kInvalidArgument, "--kv-dtype must be auto, bf16 or fp8, but is \"%s\"",
+               text.c_str());
+}
+
+Expected<Fp8Scales> ParseScales(const std::string& text) {
+  if (text == "channel") return Fp8Scales::kChannel;
+  if (text == "tensor") return Fp8Scales::kTensor;
+  return Error(StatusCode::kInvalidArgument, "--fp8-scales must be channel or tensor, but is \"%s\"",
+               text.c_str());
+}
+
 Expected<int> Run(const Options& options) {
   BuildOptions build = options.build;
   build.tune = !options.no_tune;
   build.output = options.output.value_or(ModelNameOf(options.dir) + ".lathe");
   if (options.dtype) {
-    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseWeightType(*options.dtype));
+    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
+  }
+  if (options.kv_dtype && *options.kv_dtype != "auto") {
+    LATHE_ASSIGN_OR_RETURN(build.kv_dtype, ParseKvType(*options.kv_dtype));
+  }
+  if (options.fp8_scales) {
+    LATHE_ASSIGN_OR_RETURN(build.fp8_scales, ParseScales(*options.fp8_scales));
   }
   if (options.numeric) {
     LATHE_ASSIGN_OR_RETURN(build.numeric, ParseNumeric(*options.numeric));
@@ -67,10 +87,14 @@ void AddBuild(Command& root) {
                              "lathe build models/tales-16m -o tales.lathe");
   command.Argument("DIR", &options->dir, "A model's directory (Hugging Face), or what lathe convert wrote");
   command.Option("-o,--output", &options->output, "The engine file", "NAME.lathe, in the current directory");
-  command.Option("--dtype", &options->dtype, "Weights: bf16 or f32", "bf16");
+  command.Option("--dtype", &options->dtype, "Weights: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
+  command.Option("--kv-dtype", &options->kv_dtype, "Keys and values on a GPU: auto, bf16 or fp8", "auto");
+  command.Option("--fp8-scales", &options->fp8_scales, "Scales of fp8 weights: one a channel or a tensor",
+                 "channel");
   command.Option(
       "--target", &options->build.target,
-      "cpu, or cpu:portable, cpu:avx2, cpu:avx512, cpu:avx512bf16; cpu is the best of this machine");
+      "cpu (the best of this machine), cpu:portable, cpu:avx2, cpu:avx512, cpu:avx512bf16; cuda (the "
+      "GPU here), cuda:sm_80, 86, 89, 90a, 100a, 120a; auto (cuda or else cpu)");
   command.Option("--timing-cache", &options->build.timing_cache,
                  "File of earlier measurements, read and added to");
   command.Flag("--no-tune", &options->no_tune,

@@ -10,6 +10,7 @@
 #include "compiler/cache.h"
 #include "terminal/cleanup.h"
 #include "terminal/format.h"
+#include "terminal/progress.h"
 #include "terminal/terminal.h"
 #include "trace.h"
 
@@ -19,6 +20,11 @@ namespace {
 Status CheckEngineOptions(const EngineOptions& options) {
   if (options.threads < 0 || options.threads > 4096) {
     return Error(StatusCode::kInvalidArgument, "--threads must be in [0, 4096], but is %d", options.threads);
+  }
+  if (options.device < 0 || !(options.gpu_memory_fraction >= 0 && options.gpu_memory_fraction <= 1)) {
+    return Error(StatusCode::kInvalidArgument,
+                 "--device must be 0 or more and --gpu-memory-fraction in [0, 1], but they are %d and %g",
+                 options.device, options.gpu_memory_fraction);
   }
   if (options.max_context < 0) {
     return Error(StatusCode::kInvalidArgument, "--context must be 0 or more, but is %d", options.max_context);
@@ -30,8 +36,9 @@ Status CheckEngineOptions(const EngineOptions& options) {
 Expected<std::string> Resolve(const ModelOptions& options) {
   BuildOptions build;
   build.threads = options.engine.threads;
+  build.target = options.target;
   if (options.dtype) {
-    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseWeightType(*options.dtype));
+    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
   }
   BuildBar bar;
   const bool interactive = DescribeTerminal(STDERR_FILENO).interactive;
@@ -62,28 +69,45 @@ Expected<std::string> Resolve(const ModelOptions& options) {
   return path;
 }
 
+// With a bar for what takes long on a GPU: its weights.
+Expected<std::unique_ptr<Engine>> Load(const std::string& path, EngineOptions options) {
+  Progress bar(STDERR_FILENO);
+  options.load_progress = [&bar](uint64_t done, uint64_t total) {
+    bar.Update("loading", done, total, Unit::kBytes);
+  };
+  return Engine::Load(path, options);
+}
+
 }  // namespace
 
 void ModelOptions::Declare(Command& command) {
   command.Argument("MODEL", &path, "An engine file, or a model's directory (built once into the cache)");
-  command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16 or f32", "bf16");
+  command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
+  command.Option(
+      "--target", &target,
+      "What a directory's engine is for: auto (a GPU that is here, else the CPU), or as of lathe build");
   command.Option("--threads", &engine.threads, "Compute threads; 0: usable CPUs");
   command.Bytes("--kv-bytes", &engine.kv_bytes, "Memory for keys and values, e.g. 512M",
                 "fits a few sequences");
   command.Option("--context", &engine.max_context, "Longest sequence in tokens; 0: the model's");
+  command.Option("--device", &engine.device, "Which GPU, as lathe devices counts them");
+  command.Option("--gpu-memory-fraction", &engine.gpu_memory_fraction,
+                 "Of what the GPU has free beside weights and buffers, for keys and values; 0: 0.9");
+  command.Flag("--deterministic", &engine.deterministic,
+               "On a GPU: the same bits for a request whatever runs beside it (slower; CPUs do it always)");
 }
 
 Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options) {
   LATHE_RETURN_IF_ERROR(CheckEngineOptions(options.engine));
   LATHE_ASSIGN_OR_RETURN(const std::string path, Resolve(options));
   TraceStage("engine file found");
-  auto engine = Engine::Load(path, options.engine);
+  auto engine = Load(path, options.engine);
   if (engine.status().code() != StatusCode::kMismatch || !DirExists(options.path)) return engine;
   // Left by another build of this version, with other kernels: it is ours to replace.
   std::fprintf(stderr, "lathe: building the cached engine again: %s\n", engine.status().message().c_str());
   if (unlink(path.c_str()) != 0) return engine;
   LATHE_ASSIGN_OR_RETURN(const std::string again, Resolve(options));
-  return Engine::Load(again, options.engine);
+  return Load(again, options.engine);
 }
 
 }  // namespace lathe::cli

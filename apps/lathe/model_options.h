@@ -14,9 +14,10 @@ namespace lathe::cli {
 struct ModelOptions {
   std::string path;
   std::optional<std::string> dtype;  // of a directory's engine
+  std::string target = "auto";       // likewise (compiler/target.h)
   EngineOptions engine;
 
-  // MODEL, --dtype, --threads, --kv-bytes and --context.
+  // MODEL, --dtype, --target, --threads, --kv-bytes, --context, and those of a GPU.
   void Declare(Command& command);
 };
 

@@ -18,13 +18,13 @@
 
 namespace lathe {
 
-// What the build is doing; `total` is 0 where it cannot be known beforehand, otherwise both are bytes. The
-// text is valid during the call.
+// What the build is doing; `total` is 0 where it cannot be known beforehand.
 struct BuildProgress {
-  // "reading", "measuring", "packing", "measuring kernels, 120 of 400", "verifying", "waiting for another
-  // build"
+  // "reading", "measuring", "packing" (bytes), "measuring kernels" (counted), "compiling kernels",
+  // "verifying", "waiting for another build"
   std::string_view stage;
   uint64_t done = 0, total = 0;
+  bool counted = false;  // things, not bytes
 };
 
 struct BuildOptions {

@@ -218,9 +218,13 @@ class CudaBackend : public Backend {
     if (!options_.progress) return;
     const int total = tuner_ ? tuner_->total.load() : 0, done = tuner_ ? tuner_->done.load() : 0;
     const bool measuring = total > 0 && done < total;
-    const std::string stage =
-        measuring ? StrFormat("measuring kernels, %d of %d", done, total) : "compiling kernels";
-    options_.progress({stage, 0, 0});
+    if (measuring)
+      options_.progress({.stage = "measuring kernels",
+                         .done = static_cast<uint64_t>(done),
+                         .total = static_cast<uint64_t>(total),
+                         .counted = true});
+    else
+      options_.progress({.stage = "compiling kernels"});
   }
 
   const BuildOptions& options_;

@@ -35,7 +35,8 @@ Json ParseWhole(const std::string& text) {
 
 using Cli = CliTest;
 
-const std::vector<std::string> kModelFlags = {"MODEL", "--dtype", "--threads", "--kv-bytes", "--context"};
+const std::vector<std::string> kModelFlags = {"MODEL",     "--dtype",    "--target",
+                                              "--threads", "--kv-bytes", "--context"};
 const std::vector<std::string> kSamplingFlags = {
     "--max-tokens",         "--min-tokens",       "--temperature",       "--top-p",   "--top-k", "--min-p",
     "--repetition-penalty", "--presence-penalty", "--frequency-penalty", "--seed",    "--stop",  "--stop-id",
@@ -51,8 +52,8 @@ TEST_F(Cli, HelpOfEveryCommandNamesItsFlagsDefaultsAndAnExample) {
   const std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>> commands = {
       {{"convert"}, {"DIR", "-o, --output", "--dtype", "--tp", "--pp"}},
       {{"build"},
-       {"DIR", "-o, --output", "--dtype", "--target", "--timing-cache", "--no-tune", "--numeric", "--threads",
-        "--tp", "--pp", "--disable-pass", "--dump-ir", "-q, --quiet"}},
+       {"DIR", "-o, --output", "--dtype", "--kv-dtype", "--fp8-scales", "--target", "--timing-cache",
+        "--no-tune", "--numeric", "--threads", "--tp", "--pp", "--disable-pass", "--dump-ir", "-q, --quiet"}},
       {{"inspect"}, {"ENGINE", "--plan", "--tuning", "--json", "--verify"}},
       {{"run"},
        Join({kModelFlags,
