@@ -51,7 +51,7 @@ MODELS = [MODEL, "/models/m.lathe", "oci://registry.example/m:1#m.lathe"]
 EXTRAS = [[], ["--replicas", "1..4"], ["--gateway", "--monitoring"], ["--replicas", "2..8", "--gateway", "--name", "tales", "--namespace", "llm"]]
 
 
-@pytest.mark.parametrize("machine,model,extra", itertools.product(MACHINES, MODELS, EXTRAS))
+@pytest.mark.parametrize("machine,model,extra", list(itertools.product(MACHINES, MODELS, EXTRAS)))
 def test_every_combination_has_the_shape_of_its_kinds(lathe, machine, model, extra):
     objects = made(lathe, model, *machine, *extra, "--image", "registry.example/lathe:2", "--memory", "48Gi", "--cpus", "6")
     name = "tales" if "tales" in extra else "lathe"

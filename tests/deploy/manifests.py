@@ -1,4 +1,5 @@
 """The Kustomize tree as objects, for the tests of deployment."""
+import json
 import os
 import pathlib
 import shutil
@@ -52,5 +53,5 @@ def without_order(value):
     if isinstance(value, dict):
         return {key: without_order(item) for key, item in value.items()}
     if isinstance(value, list):
-        return sorted((without_order(item) for item in value), key=repr)
+        return sorted((without_order(item) for item in value), key=lambda item: json.dumps(item, sort_keys=True))
     return value
