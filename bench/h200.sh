@@ -94,7 +94,7 @@ each_engine() {  # COMMAND
   done
 }
 latency() {  # ROW MODEL KIND INPUT OUTPUT BATCH
-  [ $(($4 + $5)) -le "$(context "$2")" ] || { echo "  $1: left out, longer than the model's context"; return; }
+  [ $(($4 + $5)) -le "$(context "$2")" ] || { echo "  $1.$4.$5: left out, longer than the model's context"; return; }
   local flags=$RUN_FLAGS
   [ "$6" -eq 1 ] || flags="$flags $BATCH_FLAGS"
   # shellcheck disable=SC2086
@@ -141,7 +141,7 @@ section_right() {
     # shellcheck disable=SC2086
     row "right-build.$kind" "$LATHE" build models/tales-16m -o "$WORK/tales.$kind.lathe" --no-tune $flags || continue
     row "right.$kind" "$LATHE" eval perplexity "$WORK/tales.$kind.lathe" tests/data/text/tales_valid.txt --json &&
-      cp "$RESULTS/right.$kind.log" "$RESULTS/right.$kind.json"
+      sed -n '/^{/,$p' "$RESULTS/right.$kind.log" > "$RESULTS/right.$kind.json"  # what comes before is progress
   done
 }
 
