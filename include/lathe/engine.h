@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ struct EngineOptions {
   int threads = 0;          // compute threads; 0: usable CPUs (affinity and cgroup quota)
   uint64_t kv_bytes = 0;    // KV cache budget; 0: fits max_positions for a few sequences within free memory
   int max_sequences = 0;    // running at once; 0: 256
-  int max_step_tokens = 0;  // rows of one step (chunked prefill); 0: 512
+  int max_step_tokens = 0;  // rows of one step (chunked prefill); 0: 512, on a GPU 4096 if they fit
   int max_context = 0;      // longest sequence; 0: the model's
   int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
@@ -27,6 +28,15 @@ struct EngineOptions {
   // 0: no bound (prompts fill every step, for throughput).
   double max_step_growth = 0;
   std::string chat_template = {};  // source that replaces the model's; "": the model's own
+
+  // Engines for a GPU (docs/contracts/cuda.md):
+  int device = 0;                  // its ordinal (lathe devices)
+  double gpu_memory_fraction = 0;  // of what is free beside weights and buffers, for the KV cache, where
+                                   // kv_bytes is 0; 0: 0.9
+  // The same bits for a request whatever runs beside it. Costs speed; the CPU gives them always.
+  bool deterministic = false;
+  // Bytes of weights on the device so far; called by loading threads, one at a time.
+  std::function<void(uint64_t done, uint64_t total)> load_progress = {};
 };
 
 struct ModelInfo {

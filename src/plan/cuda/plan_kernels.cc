@@ -100,11 +100,22 @@ Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m) {
   return ParseGemmTactic(it != buckets.end() ? it->kernel : buckets.back().kernel);
 }
 
+bool IsFolded(const Plan& plan, const PlanOp& op) {
+  if (op.kind != PlanOpKind::kRmsNorm || op.out >= 0 || &op == &plan.ops.back()) return false;
+  const PlanOp& next = *(&op + 1);
+  return next.kind == PlanOpKind::kRmsNorm && next.logit_rows && next.in == op.in && next.in2 < 0;
+}
+
+int NormDelta(const Plan& plan, const PlanOp& op) {
+  return &op != plan.ops.data() && IsFolded(plan, *(&op - 1)) ? (&op - 1)->in2 : op.in2;
+}
+
 NormVariant NormVariantOf(const Plan& plan, const PlanOp& op) {
   NormVariant variant{.hidden = plan.hidden, .gather = op.logit_rows};
-  if (op.in2 >= 0)
+  const int delta = NormDelta(plan, op);
+  if (delta >= 0)
     variant.delta =
-        TypeOfInput(plan, op, op.in2) == DType::kF32 ? NormVariant::kF32Delta : NormVariant::kBf16Delta;
+        TypeOfInput(plan, op, delta) == DType::kF32 ? NormVariant::kF32Delta : NormVariant::kBf16Delta;
   variant.out = op.out_type == DType::kF32    ? NormVariant::kF32
                 : op.out_type == DType::kBf16 ? NormVariant::kBf16
                                               : NormVariant::kE4m3;
@@ -127,7 +138,9 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
   for (const PlanOp& op : plan.ops) {
     switch (op.kind) {
       case PlanOpKind::kEmbed: kernels.Add(EmbedKernel(plan.hidden, WeightOf(plan, op).type)); break;
-      case PlanOpKind::kRmsNorm: kernels.Add(NormKernel(NormVariantOf(plan, op))); break;
+      case PlanOpKind::kRmsNorm:
+        if (!IsFolded(plan, op)) kernels.Add(NormKernel(NormVariantOf(plan, op)));
+        break;
       case PlanOpKind::kGemm: LATHE_RETURN_IF_ERROR(AddGemms(plan, op, &kernels)); break;
       case PlanOpKind::kRopeAppend:
         kernels.Add(RopeTableKernel(plan.rotary_dim));

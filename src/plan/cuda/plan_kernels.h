@@ -25,6 +25,11 @@ int GemmStride(const Plan& plan, const PlanOp& op);
 // The tactic of its bucket, parsed: for load, not for steps. kCorrupt for a text that is none.
 Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m);
 
+// An add without an output, which the norm over the logit rows behind it does for those rows: there is
+// nothing to launch for it.
+bool IsFolded(const Plan& plan, const PlanOp& op);
+// The buffer that a norm adds: its own, or that of the op folded into it; -1: none.
+int NormDelta(const Plan& plan, const PlanOp& op);
 NormVariant NormVariantOf(const Plan& plan, const PlanOp& op);
 RopeVariant RopeVariantOf(const Plan& plan, const PlanOp& op);
 

@@ -9,6 +9,7 @@
 #include "platform/memory_info.h"
 #include "runtime/dist/rank_group.h"
 #include "runtime/engine/engine_core.h"
+#include "runtime/exec/cuda/executor.h"
 #include "runtime/exec/executor.h"
 
 namespace lathe {
@@ -85,21 +86,19 @@ RopeSource RopeOf(const ModelSpec& spec) {
   return rope;
 }
 
-ModelInfo InfoOf(const EngineReader& file, const ModelSpec& spec, const std::vector<Plan>& plans,
-                 const ExecutorOptions& exec) {
+ModelInfo InfoOf(const EngineReader& file, const ModelSpec& spec, const std::vector<Plan>& plans) {
   ModelInfo info{.name = file.identity().model_name,
                  .family = spec.family,
                  .dtype = file.identity().dtype,
                  .vocab = spec.vocab,
-                 .max_context = exec.max_positions,
+                 .max_context = 0,  // the executor's
                  .eos_ids = spec.eos_ids,
                  .bos_id = spec.bos_id,
                  .has_chat_template = false};
   for (const Plan& plan : plans) {
     for (const WeightDef& w : plan.weights)
       if (w.layout != WeightLayout::kTable) info.weight_bytes += w.bytes;  // a table gives one row a token
-    info.kv_bytes_per_token +=
-        PlanMemory(plan, exec).kv_bytes_per_page / static_cast<uint64_t>(plan.page_size);
+    info.kv_bytes_per_token += PlanMemory(plan, {}).kv_bytes_per_page / static_cast<uint64_t>(plan.page_size);
   }
   return info;
 }
@@ -114,15 +113,11 @@ SamplingParams DefaultsOf(const ModelSpec& spec) {
   return sampling;
 }
 
-}  // namespace
+bool IsForCuda(const EngineReader& file) { return file.identity().target.starts_with("cuda:"); }
 
-Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& options) {
-  LATHE_ASSIGN_OR_RETURN(EngineReader opened, EngineReader::Open(path));
-  auto file = std::make_shared<EngineReader>(std::move(opened));
-  LATHE_RETURN_IF_ERROR(CheckCpuTarget(*file));
-  LATHE_ASSIGN_OR_RETURN(const ModelSpec spec, ModelSpecFromJson(file->model(), path));
-  LATHE_ASSIGN_OR_RETURN(std::vector<Plan> plans, ReadPlans(*file));
-
+// Opens the executor of one or several CPU ranks.
+Expected<std::unique_ptr<StepExecutor>> OpenOnCpu(const EngineReader& file, const ModelSpec& spec,
+                                                  std::vector<Plan> plans, const EngineOptions& options) {
   const int sequences = options.max_sequences > 0 ? options.max_sequences : kDefaultSequences;
   const int step_tokens = options.max_step_tokens > 0 ? options.max_step_tokens : kDefaultStepTokens;
   ExecutorOptions exec{.threads = options.threads,
@@ -130,18 +125,56 @@ Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const En
                        .max_logit_rows = sequences,
                        .rope = RopeOf(spec)};
   LATHE_RETURN_IF_ERROR(SizeKvCache(spec, plans, options, &exec));
+  if (plans.size() == 1) return OpenCpuExecutor(file, std::move(plans[0]), exec, nullptr);
+  return OpenRankGroup(file, std::move(plans), exec);
+}
+
+// Opens the executor of a GPU; *options then has the rows that its steps take.
+Expected<std::unique_ptr<StepExecutor>> OpenOnCuda(const EngineReader& file, const ModelSpec& spec,
+                                                   std::vector<Plan> plans, EngineOptions* options) {
+  if (plans.size() != 1)
+    return Error(StatusCode::kUnsupported,
+                 "engine '%s' is for several ranks, on CUDA one GPU runs it; build it without --tp and --pp",
+                 file.path().c_str());
+  if (options->gpu_memory_fraction < 0 || options->gpu_memory_fraction > 1)
+    return Error(StatusCode::kInvalidArgument, "the fraction of GPU memory must be in (0, 1], but is %g",
+                 options->gpu_memory_fraction);
+  CudaExecutorOptions exec;
+  exec.device = options->device;
+  exec.max_step_rows = options->max_step_tokens;
+  exec.max_sequences = options->max_sequences > 0 ? options->max_sequences : kDefaultSequences;
+  exec.max_positions = options->max_context;
+  exec.model_positions = spec.max_positions;
+  exec.kv_bytes = options->kv_bytes;
+  exec.memory_fraction = options->gpu_memory_fraction;
+  exec.rope = RopeOf(spec);
+  exec.deterministic = options->deterministic;
+  exec.progress = options->load_progress;
+  LATHE_ASSIGN_OR_RETURN(auto executor, OpenCudaExecutor(file, std::move(plans[0]), exec));
+  options->max_step_tokens = executor->limits().max_step_rows;
+  return executor;
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& wanted) {
+  EngineOptions options = wanted;
+  LATHE_ASSIGN_OR_RETURN(EngineReader opened, EngineReader::Open(path));
+  auto file = std::make_shared<EngineReader>(std::move(opened));
+  const bool cuda = IsForCuda(*file);
+  if (!cuda) LATHE_RETURN_IF_ERROR(CheckCpuTarget(*file));
+  LATHE_ASSIGN_OR_RETURN(const ModelSpec spec, ModelSpecFromJson(file->model(), path));
+  LATHE_ASSIGN_OR_RETURN(std::vector<Plan> plans, ReadPlans(*file));
 
   EngineParts parts;
   parts.keep_alive = file;
-  parts.info = InfoOf(*file, spec, plans, exec);
+  parts.info = InfoOf(*file, spec, plans);
   parts.defaults = DefaultsOf(spec);
   LATHE_ASSIGN_OR_RETURN(parts.text, LoadTextModel(*file, options.chat_template, spec.eos_ids));
   parts.info.has_chat_template = !parts.text->ChatTemplateSource().empty();
-  if (plans.size() == 1) {
-    LATHE_ASSIGN_OR_RETURN(parts.executor, OpenCpuExecutor(*file, std::move(plans[0]), exec, nullptr));
-  } else {
-    LATHE_ASSIGN_OR_RETURN(parts.executor, OpenRankGroup(*file, std::move(plans), exec));
-  }
+  LATHE_ASSIGN_OR_RETURN(parts.executor, cuda ? OpenOnCuda(*file, spec, std::move(plans), &options)
+                                              : OpenOnCpu(*file, spec, std::move(plans), options));
+  parts.info.max_context = parts.executor->limits().max_positions;
   if (file->file_bytes() <= kVerifyFirstBytes) {
     const std::atomic<bool> never{false};
     LATHE_RETURN_IF_ERROR(file->VerifyWeights(&never));

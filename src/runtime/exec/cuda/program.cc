@@ -114,6 +114,7 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
           kernels.Get(EmbedKernel(plan_->hidden, plan_->weights[static_cast<size_t>(op.weight)].type)),
           &out->kernel);
     case PlanOpKind::kRmsNorm:
+      if (IsFolded(*plan_, op)) return Status::Ok();
       if (op.out < 0) return {StatusCode::kCorrupt, "plan: on CUDA a norm must have an output"};
       out->norm_variant = NormVariantOf(*plan_, op);
       BindNorm(op, out);
@@ -138,7 +139,7 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
 
 void Program::BindNorm(const PlanOp& op, BoundOp* out) const {
   out->norm = {.residual = Buffer<float>(op.in),
-               .delta = Buffer<void>(op.in2),
+               .delta = Buffer<void>(NormDelta(*plan_, op)),
                .gain = Weight<float>(op.gain),
                .out = Buffer<void>(op.out),
                .scales = op.out_type == DType::kF8E4M3 ? Scales<float>(op.out, plan_->hidden) : nullptr,
@@ -271,7 +272,7 @@ Status Program::LaunchOps(const StepInput& input, abi::Stream stream, const Obse
     overlap = !serial;
   }
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if (plan_->ops[i].logit_rows && input.logit_rows == 0) continue;
+    if ((plan_->ops[i].logit_rows && input.logit_rows == 0) || IsFolded(*plan_, plan_->ops[i])) continue;
     if (observer != nullptr) LATHE_RETURN_IF_ERROR((*observer)(static_cast<int>(i)));
     LATHE_RETURN_IF_ERROR(LaunchOp(i, input, stream, &overlap, serial));
   }
