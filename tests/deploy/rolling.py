@@ -118,6 +118,10 @@ class Pod:
         self.started = time.monotonic()
         self.watch = asyncio.create_task(self.probe())
 
+    def read_log(self):
+        path = self.folder / f"{self.name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
     async def answers(self, probe):
         """Whether one probe succeeds."""
         port = self.ports[probe["httpGet"]["port"]]
@@ -173,7 +177,7 @@ class Pod:
         end = time.monotonic() + limit
         while not self.ready:
             if time.monotonic() > end or self.process.poll() is not None:
-                raise RuntimeError(f"{self.name} did not become ready:\n" + (self.folder / f"{self.name}.log").read_text()[-3000:])
+                raise RuntimeError(f"{self.name} did not become ready")
             await asyncio.sleep(0.02)
 
     async def running(self):
@@ -347,6 +351,11 @@ async def rehearse(folder, verdict):
             verdict.check(not pod.faults, f"{pod.name}: {pod.faults[:3]}")
         verdict.set(pods=PODS, clients=CLIENTS, pre_stop_s=spec.pre_stop, grace_s=int(environment(spec.container)["LATHE_GRACE"]),
                     termination_grace_s=spec.grace)
+    except Exception:
+        for pod in pods:
+            code = pod.process.poll() if pod.process else "not started"
+            print(f"{pod.name} ({code}):", pod.read_log()[-2000:], file=sys.stderr)
+        raise
     finally:
         for pod in pods:
             if pod.process is not None and pod.process.poll() is None:
