@@ -1,7 +1,8 @@
 // The kernels between the matmuls, and sampling, on one GPU: checked against double (sampling: against
 // kernels/ref, token for token), then timed.
 //
-//   small_bench OUT.json [check] [time]      (both when none is named)
+//   small_bench OUT.json [check] [time] [sampling]      (all when none is named; sampling: times of that
+//   alone)
 #include "lab/cuda/small_check.h"
 
 namespace lathe::cuda {
@@ -176,11 +177,9 @@ int Run(int argc, char** argv) {
            std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, name) == 0; });
   };
   if (wanted("check")) bench.Check();
-  if (wanted("time")) {
-    bench.json["times"] = Json::array();
-    bench.TimeLayerOps();
-    bench.TimeSample();
-  }
+  bench.json["times"] = Json::array();
+  if (wanted("time")) bench.TimeLayerOps();
+  if (wanted("time") || wanted("sampling")) bench.TimeSample();
   Lab::Must(WriteFileAtomic(argv[1], DumpJson(bench.json, 1)));
   std::printf("%d wrong\n", bench.failures);
   return bench.failures == 0 ? 0 : 1;
@@ -191,7 +190,7 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: small_bench OUT.json [check] [time]\n");
+    std::fprintf(stderr, "usage: small_bench OUT.json [check] [time] [sampling]\n");
     return 2;
   }
   setvbuf(stdout, nullptr, _IOLBF, 0);

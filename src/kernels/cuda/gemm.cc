@@ -11,6 +11,7 @@ namespace {
 constexpr int kStreamWarps = 8;
 constexpr int kStreamCopiers = 4;
 constexpr int kMmaThreads = 256;
+constexpr size_t kPromptCandidates = 8;
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 
@@ -23,6 +24,8 @@ int StreamStageBytes(const GemmTactic& t) {
 }
 int StreamTokensBytes(const GemmTactic& t) { return t.x_kb > 0 ? t.tokens * (t.x_kb * 1024 + 64) : 0; }
 int WgmmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128 + 16; }
+// gemm_prompt.cu: Ring::turn and Ring::beside.
+int PromptRoomBytes(const GemmTactic& t) { return t.tokens / 64 * (4 * 2560 + 2 * t.rows * 8); }
 int MmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128; }
 
 // Most of the shared memory of a multiprocessor that each of `blocks` may take; a kilobyte a block is
@@ -56,14 +59,13 @@ void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTacti
 
 void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
   const int k_tiles = CeilDiv(p.k * p.element_bytes(), 128);
-  for (const int tokens : {8, 16, 32, 64, 128, 256}) {
-    // The smallest tile that holds all tokens, and for prompts the two large ones.
-    if (tokens < std::min(p.m, 128) || (tokens > 8 && tokens / 2 >= p.m && tokens < 256)) continue;
-    if (tokens == 256 && (p.m <= 128 || p.type == GemmType::kE4m3)) continue;
+  for (const int tokens : {8, 16, 32, 64, 128}) {
+    // The smallest tile that holds all tokens; for more than 256, PromptTactics.
+    if (tokens < std::min(p.m, 128) || (tokens > 8 && tokens / 2 >= p.m) || p.m > 256) continue;
     for (const int rows : {64, 128}) {
       if (rows == 64 && (p.epilogue == GemmEpilogue::kSiluBf16 || tokens > 64)) continue;
       for (const int split : {1, 2, 4, 8}) {
-        if (split > 1 && (k_tiles < 4 * split || p.m > 256)) continue;
+        if (split > 1 && k_tiles < 4 * split) continue;
         for (const int blocks : {1, 2}) {
           if (blocks == 2 && tokens > 64) continue;
           GemmTactic t{
@@ -75,6 +77,25 @@ void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic
       }
     }
   }
+}
+
+// Whether a thread's registers hold the sums, and for e4m3 the partial ones too.
+bool PromptSumsFit(const GemmTactic& t, GemmType type) {
+  const int sums = t.rows / 2, all = sums * (type == GemmType::kE4m3 ? 2 : 1);
+  if (t.split > 1) return t.tokens == 128 && sums <= 96 && all <= 128;
+  return t.tokens == 192 ? sums <= 96 && all <= 128 : all <= 192;
+}
+
+// About how many cycles a product takes: what a tile's copies out of L2 or its products take, in whole rounds
+// of the chip; and no less than reading all of it. Rates of the H200, in bytes a cycle.
+double PromptCycles(const GemmTactic& t, const GemmProblem& p, const GemmChip& chip) {
+  constexpr double kL2Bytes = 44, kDeviceBytes = 2400, kTileCycles = 1500, kSplitCycles = 2500;
+  const double k_tiles = CeilDiv(CeilDiv(p.k * p.element_bytes(), 128), t.split);
+  const double products = t.tokens / 64 * 2 * t.rows * (t.promote > 0 ? 1 + 0.2 / t.promote : 1.0);
+  const double copies = (t.tokens + t.rows / t.cluster) * 128 / kL2Bytes;
+  const double tile = k_tiles * std::max(products, copies) + kTileCycles + (t.split > 1 ? kSplitCycles : 0.0);
+  const int blocks = CeilDiv(p.n, t.rows) * CeilDiv(p.m, t.tokens * t.cluster) * t.cluster * t.split;
+  return std::max(tile * CeilDiv(blocks, chip.multiprocessors), p.bytes() / kDeviceBytes);
 }
 
 void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
@@ -104,6 +125,8 @@ std::string KernelName(const GemmTactic& t, GemmType type, GemmEpilogue epilogue
   return "gemm_" + ToString(t) + "_" + TypeName(type) + "_" + kEpilogues[static_cast<int>(epilogue)];
 }
 
+bool HasTensorMaps(const GemmTactic& t) { return t.kind == GemmKind::kWgmma || t.kind == GemmKind::kPrompt; }
+
 TensorMapSpec MapOf(abi::DevicePtr address, int rows, const GemmProblem& p, int box_rows) {
   TensorMapSpec spec;
   spec.type = p.type == GemmType::kE4m3  ? abi::kTensorU8
@@ -132,6 +155,9 @@ std::string ToString(const GemmTactic& t) {
                        t.blocks);
     case GemmKind::kWgmma:
       return StrFormat("wgmma_r%d_t%d_s%d_k%d_b%d", t.rows, t.tokens, t.stages, t.split, t.blocks);
+    case GemmKind::kPrompt:
+      return StrFormat("prompt_r%d_t%d_s%d_c%d_k%d_p%d", t.rows, t.tokens, t.stages, t.cluster, t.split,
+                       t.promote);
     case GemmKind::kMma: return StrFormat("mma_r%d_t%d_s%d_b%d", t.rows, t.tokens, t.stages, t.blocks);
     case GemmKind::kCublasLt: break;
   }
@@ -141,7 +167,7 @@ std::string ToString(const GemmTactic& t) {
 Expected<GemmTactic> ParseGemmTactic(const std::string& text) {
   GemmTactic t;
   GemmTactic stream{.kind = GemmKind::kStream}, wgmma{.kind = GemmKind::kWgmma}, mma{.kind = GemmKind::kMma};
-  GemmTactic library{.kind = GemmKind::kCublasLt};
+  GemmTactic prompt{.kind = GemmKind::kPrompt, .blocks = 1}, library{.kind = GemmKind::kCublasLt};
   if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_x%d_b%d", &stream.rows, &stream.tokens,
                   &stream.stages, &stream.chunk, &stream.x_kb, &stream.blocks) == 6) {
     t = stream;
@@ -151,6 +177,9 @@ Expected<GemmTactic> ParseGemmTactic(const std::string& text) {
   } else if (std::sscanf(text.c_str(), "mma_r%d_t%d_s%d_b%d", &mma.rows, &mma.tokens, &mma.stages,
                          &mma.blocks) == 4) {
     t = mma;
+  } else if (std::sscanf(text.c_str(), "prompt_r%d_t%d_s%d_c%d_k%d_p%d", &prompt.rows, &prompt.tokens,
+                         &prompt.stages, &prompt.cluster, &prompt.split, &prompt.promote) == 6) {
+    t = prompt;
   } else if (std::sscanf(text.c_str(), "cublaslt_%d", &library.algorithm) == 1) {
     t = library;
   }
@@ -180,20 +209,63 @@ std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChi
   if (problem.m <= 16) AddStream(problem, chip, &tactics);
   if (chip.sm == 90) {
     AddWgmma(problem, chip, &tactics);
+    if (problem.m > 64) {
+      const std::vector<GemmTactic> prompt = PromptTactics(problem, chip);
+      tactics.insert(tactics.end(), prompt.begin(),
+                     prompt.begin() + static_cast<ptrdiff_t>(std::min(prompt.size(), kPromptCandidates)));
+    }
   } else {
     AddMma(problem, chip, &tactics);
   }
   return tactics;
 }
 
+std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip) {
+  const int k_tiles = CeilDiv(p.k * p.element_bytes(), 128);
+  std::vector<GemmTactic> all;
+  for (const int tokens : {128, 192}) {
+    if (tokens == 192 && p.m <= 128) continue;
+    for (const int rows : {64, 96, 128, 160, 192, 224, 256}) {
+      if (p.epilogue == GemmEpilogue::kSiluBf16 && rows % 128 != 0) continue;
+      for (const auto& [cluster, split] :
+           {std::pair(1, 1), std::pair(2, 1), std::pair(1, 2), std::pair(1, 4)}) {
+        GemmTactic t{.kind = GemmKind::kPrompt,
+                     .rows = rows,
+                     .tokens = tokens,
+                     .split = split,
+                     .blocks = 1,
+                     .cluster = cluster,
+                     .promote = p.type == GemmType::kE4m3 ? 4 : 0};
+        if (!PromptSumsFit(t, p.type) || (split > 1 && k_tiles < 4 * split)) continue;
+        if (cluster > 1 && p.m <= tokens) continue;
+        const int tiles = CeilDiv(p.n, rows) * CeilDiv(p.m, tokens);
+        if (split > 1 && tiles * split > chip.multiprocessors) continue;
+        t.stages = std::min(8, (chip.shared_per_block - 1024 - PromptRoomBytes(t)) / WgmmaStageBytes(t));
+        const bool parts_fit = split == 1 || rows * tokens * 4 <= t.stages * (rows + tokens) * 128;
+        if (t.stages >= 3 && parts_fit) all.push_back(t);
+      }
+    }
+  }
+  std::stable_sort(all.begin(), all.end(), [&](const GemmTactic& a, const GemmTactic& b) {
+    return PromptCycles(a, p, chip) < PromptCycles(b, p, chip);
+  });
+  return all;
+}
+
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
   const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
   LATHE_CHECK(!tactics.empty());
+  if (problem.m > 128) {
+    const auto prompt = std::find_if(tactics.begin(), tactics.end(),
+                                     [](const GemmTactic& t) { return t.kind == GemmKind::kPrompt; });
+    if (prompt != tactics.end()) return *prompt;  // the most promising
+  }
   if (tactics.front().kind != GemmKind::kWgmma) return tactics.front();
   // As many blocks as fill the chip once, by splitting K; two a multiprocessor where that is offered.
   const GemmTactic* best = nullptr;
   double best_score = -1;
   for (const GemmTactic& t : tactics) {
+    if (t.kind != GemmKind::kWgmma) continue;
     const int blocks = CeilDiv(problem.n, t.rows) * CeilDiv(problem.m, t.tokens) * t.split;
     const int slots = chip.multiprocessors * t.blocks;
     const double filled = static_cast<double>(blocks) / (CeilDiv(blocks, slots) * slots);
@@ -206,6 +278,7 @@ GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
 int GemmThreads(const GemmTactic& tactic) {
   if (tactic.kind == GemmKind::kStream) return 32 * (kStreamWarps + kStreamCopiers);
   if (tactic.kind == GemmKind::kWgmma) return 2 * tactic.rows + 128;
+  if (tactic.kind == GemmKind::kPrompt) return 2 * tactic.tokens + 128;
   return kMmaThreads;
 }
 
@@ -214,12 +287,13 @@ int GemmSharedBytes(const GemmTactic& t, GemmType) {
     return t.stages * StreamStageBytes(t) + StreamTokensBytes(t) + StreamSumsBytes(t);
   // The copy engine's swizzle wants tiles aligned to 1024 bytes.
   if (t.kind == GemmKind::kWgmma) return t.stages * WgmmaStageBytes(t) + 1024;
+  if (t.kind == GemmKind::kPrompt) return t.stages * WgmmaStageBytes(t) + PromptRoomBytes(t) + 1024;
   return std::max(t.stages * MmaStageBytes(t), t.tokens * (t.rows + 4) * 4);
 }
 
 KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
   LATHE_CHECK(t.kind != GemmKind::kCublasLt);
-  static const char* const kFiles[] = {"gemm_stream.cu", "gemm_wgmma.cu", "gemm_mma.cu"};
+  static const char* const kFiles[] = {"gemm_stream.cu", "gemm_wgmma.cu", "gemm_mma.cu", "gemm_prompt.cu"};
   KernelSource source;
   source.file = kFiles[static_cast<int>(t.kind)];
   source.entry = KernelName(t, type, epilogue);
@@ -233,7 +307,9 @@ KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogu
                     StrFormat("COPIERS=%d", kStreamCopiers),
                     StrFormat("X_KB=%d", t.x_kb),
                     StrFormat("SPLIT=%d", t.split),
-                    StrFormat("BLOCKS=%d", t.blocks)};
+                    StrFormat("BLOCKS=%d", t.blocks),
+                    StrFormat("CLUSTER=%d", t.cluster),
+                    StrFormat("PROMOTE=%d", t.promote)};
   source.threads = GemmThreads(t);
   source.dynamic_shared = GemmSharedBytes(t, type);
   return source;
@@ -246,6 +322,14 @@ LaunchShape GemmLaunchShape(const GemmTactic& t, const GemmProblem& p, const Gem
   const int row_tiles = CeilDiv(p.n, t.rows);
   if (t.kind == GemmKind::kStream) {
     shape.grid.x = static_cast<unsigned>(std::min(row_tiles, chip.multiprocessors * t.blocks));
+    return shape;
+  }
+  if (t.kind == GemmKind::kPrompt) {
+    // With a split, a block for every part; else blocks that take tile after tile.
+    const int tiles = row_tiles * CeilDiv(p.m, t.tokens * t.cluster), team = t.cluster * t.split;
+    const int teams = t.split > 1 ? tiles : std::min(tiles, chip.multiprocessors / team);
+    shape.grid.x = static_cast<unsigned>(teams * team);
+    shape.cluster.x = static_cast<unsigned>(team);
     return shape;
   }
   const int split = std::max(1, t.split);
@@ -267,7 +351,8 @@ std::vector<KernelSource> GemmKernels(int sm) {
          {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
       // One epilogue tries all sizes; the others differ by a line.
       const bool all = epilogue == GemmEpilogue::kBf16 && type != GemmType::kF16;
-      for (const int m : all ? std::vector{1, 2, 4, 8, 16, 32, 64, 512} : std::vector{4, 64}) {
+      for (const int m :
+           all ? std::vector{1, 2, 4, 8, 16, 32, 64, 256, 512, 4096} : std::vector{4, 64, 4096}) {
         const GemmProblem problem{type, epilogue, m, 4096, 4096};
         add(DefaultGemmTactic(problem, chip), type, epilogue);
         if (all) add(GemmCandidates(problem, chip).back(), type, epilogue);
@@ -286,9 +371,12 @@ Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, GemmTy
   gemm.args_ = args;
   gemm.chip_ = ChipOf(kernel.device->info());
   LATHE_CHECK(TakesShape(gemm.problem_));
-  if (tactic.kind == GemmKind::kWgmma) {
+  // Rows of y are stored 16 bytes at a time.
+  LATHE_CHECK(tactic.kind != GemmKind::kPrompt || args.y_stride * gemm.problem_.out_bytes() % 16 == 0);
+  if (HasTensorMaps(tactic)) {
+    const int w_box = tactic.rows / std::max(1, tactic.cluster);
     LATHE_RETURN_IF_ERROR(
-        EncodeTensorMap(*kernel.device, MapOf(args.w, args.n, gemm.problem_, tactic.rows), &gemm.w_map_));
+        EncodeTensorMap(*kernel.device, MapOf(args.w, args.n, gemm.problem_, w_box), &gemm.w_map_));
     LATHE_RETURN_IF_ERROR(
         EncodeTensorMap(*kernel.device, MapOf(args.x, args.m, gemm.problem_, tactic.tokens), &gemm.x_map_));
   }
@@ -304,7 +392,7 @@ Status Gemm::Launch(int m, abi::Stream stream, bool overlap_previous) const {
   shape.overlap_previous = overlap_previous;
   GemmArgs args = args_;
   args.m = m;
-  if (tactic_.kind == GemmKind::kWgmma) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args);
+  if (HasTensorMaps(tactic_)) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args);
   return LaunchWith(kernel_, shape, stream, args);
 }
 

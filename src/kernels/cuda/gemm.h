@@ -36,8 +36,9 @@ struct GemmProblem {
 
 enum class GemmKind : int {
   kStream,    // gemm_stream.cu: m <= 16, any chip
-  kWgmma,     // gemm_wgmma.cu: any m, sm_90
+  kWgmma,     // gemm_wgmma.cu: any m, sm_90; for m <= 256
   kMma,       // gemm_mma.cu: any m, any chip
+  kPrompt,    // gemm_prompt.cu: m > 64, sm_90
   kCublasLt,  // the library
 };
 
@@ -49,14 +50,17 @@ struct GemmTactic {
   int stages = 0;
   int chunk = 0;   // kStream: bytes of a row a stage
   int x_kb = 0;    // kStream: room for a token that stays in shared memory; 0: tokens come with every stage
-  int split = 0;   // kWgmma, kMma: blocks that share K
-  int blocks = 0;  // an SM
+  int split = 0;   // kWgmma, kPrompt: blocks that share K
+  int blocks = 0;  // an SM; kPrompt: always 1
   int algorithm = 0;  // kCublasLt: index among the library's proposals
+  int cluster = 0;    // kPrompt: blocks that share the copies of a tile of W
+  int promote = 0;    // kPrompt, e4m3: stages of 128 whose products are summed before they are added in f32
 
   friend bool operator==(const GemmTactic&, const GemmTactic&) = default;
 };
 
-// "stream_r16_t1_s5_c1024_x8_b1", "wgmma_r128_t64_s4_k2_b2", "cublaslt_0"; and back, kCorrupt if it is none.
+// "stream_r16_t1_s5_c1024_x8_b1", "wgmma_r128_t64_s4_k2_b2", "prompt_r256_t128_s4_c2_k1_p0", "cublaslt_0";
+// and back, kCorrupt if it is none.
 std::string ToString(const GemmTactic& tactic);
 Expected<GemmTactic> ParseGemmTactic(const std::string& text);
 
@@ -73,6 +77,9 @@ GemmChip TypicalChip(int sm);
 // The own kernels worth measuring for a problem. Never empty for k a multiple of 64 and n of 16 (SiLU: 128);
 // empty for other shapes, which no kernel here takes.
 std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChip& chip);
+// All of kPrompt that a problem (m > 64) and the chip (sm_90) allow, the most promising by a model of tiles,
+// copies and rounds first; the candidates are the first of these.
+std::vector<GemmTactic> PromptTactics(const GemmProblem& problem, const GemmChip& chip);
 // The choice without a measurement (engines built without a device): a fixed rule over the candidates.
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip);
 

@@ -3,16 +3,18 @@
 namespace lathe::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 512;
 
-// struct Shared of src/sample.cu: what every row needs, and all of it.
-int GreedySharedBytes(const SampleTactic& t) { return 80 + 2 * t.blocks * 4 * 8 + 32 * 8 + 64; }
+// src/sample_team.cuh: Common (what a greedy launch has), and all of Shared.
+int GreedySharedBytes(const SampleTactic& t) { return 80 + 32 * t.blocks + 16 * (kThreads / 32) + 64; }
 int SharedBytes(const SampleTactic& t) {
-  const int owned = 2048 / t.blocks;
   const int high = t.blocks == 1 ? 8 : 4;
-  const int fixed = GreedySharedBytes(t) + 2048 * 8 + owned * (8 + 4) + 2048 * (high + 8);
-  const int slice = ((t.vocab + t.blocks - 1) / t.blocks + 3) / 4 * 4;
-  return fixed + 64 + (t.blocks > 1 ? slice * 4 : 0);
+  const int lists = 2 * 512 * 8 + 1024 * (8 + 4), sections = 64 * (8 + 8 + 4 + 4);
+  return GreedySharedBytes(t) + lists + sections + 2048 * (high + 8);
+}
+// A block's part of a row.
+int SliceBytes(const SampleTactic& t) {
+  return t.blocks == 1 ? 0 : ((t.vocab + t.blocks - 1) / t.blocks + 3) / 4 * 16;
 }
 
 }  // namespace
@@ -23,8 +25,9 @@ SampleTactic SampleTacticOf(int vocab, int sm) {
   // The fewest blocks of which two fit a multiprocessor's shared memory, else as many as a cluster may have.
   const int limit = sm == 120 ? 99 << 10 : 227 << 10;
   for (SampleTactic tactic{vocab, 2};; tactic.blocks *= 2) {
-    if (SharedBytes(tactic) <= limit / 2) return tactic;
-    if (tactic.blocks == 8) return SharedBytes(tactic) <= limit ? tactic : alone;
+    const int bytes = SharedBytes(tactic) + SliceBytes(tactic);
+    if (bytes <= limit / 2) return tactic;
+    if (tactic.blocks == 8) return bytes <= limit ? tactic : alone;
   }
 }
 
@@ -32,9 +35,11 @@ KernelSource SampleKernel(const SampleTactic& tactic) {
   KernelSource source;
   source.file = "sample.cu";
   source.entry = StrFormat("sample_%d_b%d", tactic.vocab, tactic.blocks);
-  source.defines = {StrFormat("VOCAB=%d", tactic.vocab), StrFormat("BLOCKS=%d", tactic.blocks)};
+  source.defines = {StrFormat("VOCAB=%d", tactic.vocab), StrFormat("BLOCKS=%d", tactic.blocks),
+                    StrFormat("ROOM=%d", SharedBytes(tactic)),
+                    StrFormat("GREEDY_ROOM=%d", GreedySharedBytes(tactic))};
   source.threads = kThreads;
-  source.dynamic_shared = SharedBytes(tactic);
+  source.dynamic_shared = SharedBytes(tactic) + SliceBytes(tactic);
   return source;
 }
 
@@ -51,7 +56,7 @@ Status LaunchSample(const Kernel& kernel, const SampleTactic& tactic, const Samp
   shape.grid.x = static_cast<unsigned>(rows * tactic.blocks);
   shape.block.x = kThreads;
   shape.cluster.x = static_cast<unsigned>(tactic.blocks);
-  shape.dynamic_shared = only_greedy ? GreedySharedBytes(tactic) : SharedBytes(tactic);
+  shape.dynamic_shared = only_greedy ? GreedySharedBytes(tactic) : SharedBytes(tactic) + SliceBytes(tactic);
   shape.overlap_previous = overlap_previous;
   return LaunchWith(kernel, shape, stream, launch);
 }

@@ -34,8 +34,17 @@ struct Cluster {
 #endif
     }
   }
-  // Of a block alone.
-  LATHE_DEVICE static uint64_t Load(const unsigned long long* pointer, int) { return *pointer; }
+  LATHE_DEVICE static uint64_t Load(const uint64_t* pointer, int rank) {
+    uint64_t out = 0;
+    if constexpr (kBlocks == 1) {
+      out = *pointer;
+    } else {
+#if __CUDA_ARCH__ >= 900
+      asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(out) : "r"(Map(pointer, rank)) : "memory");
+#endif
+    }
+    return out;
+  }
   LATHE_DEVICE static uint32_t Load(const uint32_t* pointer, int rank) {
     uint32_t out = 0;
     if constexpr (kBlocks == 1) {
@@ -43,18 +52,6 @@ struct Cluster {
     } else {
 #if __CUDA_ARCH__ >= 900
       asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(out) : "r"(Map(pointer, rank)) : "memory");
-#endif
-    }
-    return out;
-  }
-  // What stood there before.
-  LATHE_DEVICE static uint32_t Add(uint32_t* pointer, int rank, uint32_t value) {
-    uint32_t out = 0;
-    if constexpr (kBlocks == 1) {
-      out = atomicAdd(pointer, value);
-    } else {
-#if __CUDA_ARCH__ >= 900
-      asm volatile("atom.shared::cluster.add.u32 %0, [%1], %2;" : "=r"(out) : "r"(Map(pointer, rank)), "r"(value) : "memory");
 #endif
     }
     return out;

@@ -93,6 +93,11 @@ LATHE_DEVICE float Silu(float x) { return x * Reciprocal(1.0f + Exp2(-1.44269504
 
 LATHE_DEVICE int Lane() { return threadIdx.x & 31; }
 LATHE_DEVICE int Warp() { return threadIdx.x >> 5; }
+// v, of which the compiler knows nothing: what is computed from it is computed here, and not long before.
+LATHE_DEVICE int Opaque(int v) {
+  asm volatile("" : "+r"(v));
+  return v;
+}
 LATHE_DEVICE float ShuffleXor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 LATHE_DEVICE float WarpSum(float v) {
 #pragma unroll
@@ -179,6 +184,17 @@ LATHE_DEVICE float4 LoadSharedFloats(uint32_t address) {
                : "r"(address));
   return v;
 }
+LATHE_DEVICE float2 LoadSharedPair(uint32_t address) {
+  float2 v;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address));
+  return v;
+}
+LATHE_DEVICE void StoreSharedFloat(uint32_t address, float v) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(v) : "memory");
+}
+LATHE_DEVICE void StoreSharedPair(uint32_t address, float a, float b) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(a), "f"(b) : "memory");
+}
 // 16 bytes global to shared without registers; zeros when !valid (the address must still be readable).
 LATHE_DEVICE void CopyAsync16(uint32_t to, const void* from, bool valid = true) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0)
@@ -250,6 +266,30 @@ LATHE_DEVICE void TensorLoad(uint32_t to, const void* map, int column, int row, 
       "[%4], %5;" ::"r"(to),
       "l"(map), "r"(column), "r"(row), "r"(barrier), "l"(hint)
       : "memory");
+}
+// The same into every of the cluster's kBlocks blocks, at the same address and barrier of each.
+template <int kBlocks>
+LATHE_DEVICE void TensorLoadToAll(uint32_t to, const void* map, int column, int row, uint32_t barrier, uint64_t hint) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint [%0], "
+      "[%1, {%2, %3}], [%4], %5, %6;" ::"r"(to),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"(static_cast<uint16_t>((1 << kBlocks) - 1)), "l"(hint)
+      : "memory");
+}
+// At the barrier that block `rank` of the cluster has at this address.
+LATHE_DEVICE void BarrierArriveAt(uint32_t barrier, int rank) {
+  asm volatile(
+      "{\n.reg .b32 there;\nmapa.shared::cluster.u32 there, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(
+          barrier),
+      "r"(rank)
+      : "memory");
+}
+// Four 8 × 8 matrices of 16-bit words from the fragments that mma gives; lane l has the address of row l % 8 of matrix
+// l / 8.
+LATHE_DEVICE void StoreMatrix4(uint32_t address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c),
+               "r"(d)
+               : "memory");
 }
 // Of the block `rank` of this cluster, at the address that the floats have in this block.
 LATHE_DEVICE float4 LoadClusterFloats(uint32_t address, int rank) {

@@ -25,10 +25,6 @@ constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 constexpr int kRaster = 16;
 static_assert(LATHE_THREADS == 128 * kGroups + 128);
 
-struct alignas(64) TensorMap {
-  uint64_t opaque[16];
-};
-
 struct Place {
   int row, token;        // first of the tile
   int k_first, k_count;  // tiles of K
@@ -89,16 +85,6 @@ LATHE_DEVICE void Release(const Ring& ring, int slot) {
   if (threadIdx.x % 128 == 0) BarrierArrive(ring.empty + slot * 8);
 }
 
-// The products of one stage into `d`, from zero or added; four steps of 32 bytes of K.
-LATHE_DEVICE void MultiplyStage(float (&d)[TOKENS / 2], uint32_t a, uint32_t b, bool accumulate) {
-  WgmmaFence();
-#pragma unroll
-  for (int step = 0; step < 4; ++step) {
-    Wgmma<TOKENS>::Run(d, WgmmaDescriptor(a + step * 32), WgmmaDescriptor(b + step * 32), step > 0 || accumulate);
-  }
-  WgmmaCommit();
-}
-
 // Where this warpgroup is in the ring.
 struct Cursor {
   int slot;
@@ -109,18 +95,13 @@ struct Cursor {
 LATHE_DEVICE void MultiplyNext(const Ring& ring, Cursor& cursor, float (&d)[TOKENS / 2], bool accumulate) {
   const uint32_t stage = ring.stages + cursor.slot * kStageBytes;
   BarrierWait(ring.full + cursor.slot * 8, cursor.phase);
-  MultiplyStage(d, stage + threadIdx.x / 128 * 64 * 128, stage + kTileA, accumulate);
+  MultiplyStage<TOKENS>(d, stage + threadIdx.x / 128 * 64 * 128, stage + kTileA, accumulate);
   if (++cursor.slot == STAGES) cursor.slot = 0, cursor.phase ^= 1;
 }
 
 // The stage `back` before the cursor.
 LATHE_DEVICE int Before(const Cursor& cursor, int back) {
   return cursor.slot >= back ? cursor.slot - back : cursor.slot - back + STAGES;
-}
-
-LATHE_DEVICE void Add(float (&sums)[TOKENS / 2], const float (&part)[TOKENS / 2]) {
-#pragma unroll
-  for (int e = 0; e < TOKENS / 2; ++e) sums[e] += part[e];
 }
 
 // e4m3 with registers to spare: one stage's product is added while the next is under way.
@@ -165,12 +146,12 @@ LATHE_DEVICE void Consume(const Ring& ring, int count, float (&sums)[TOKENS / 2]
     BarrierWait(ring.full + slot * 8, phase);
     if constexpr (kPromote) {
       float part[TOKENS / 2];
-      MultiplyStage(part, a, b, false);
+      MultiplyStage<TOKENS>(part, a, b, false);
       WgmmaWait<0>();
       Add(sums, part);
       Release(ring, slot);
     } else {
-      MultiplyStage(sums, a, b, true);
+      MultiplyStage<TOKENS>(sums, a, b, true);
       // One stage stays in flight; the one before it has been read.
       WgmmaWait<1>();
       if (i > 0) Release(ring, slot == 0 ? STAGES - 1 : slot - 1);

@@ -1,7 +1,7 @@
 // wgmma of one K step of 32 bytes: d (64 rows of A × N columns of B) = or += a · b, both from shared memory, K-major in
 // the 128-byte swizzle (WgmmaDescriptor in common.cuh). One specialisation for each N that a kernel may ask for.
 //
-// Needs LATHE_WGMMA_TYPES and LATHE_WGMMA_TAIL: the instruction's types and what follows its scales.
+// Needs TYPE (gemm_abi.h). Inline PTX names every register, so the lists of them are built from pieces of 16.
 #pragma once
 
 #include "common.cuh"
@@ -18,130 +18,84 @@
 #define LATHE_WGMMA_TAIL ""
 #endif
 
+// The first so many operands, as text of the instruction (N) ...
+#define LATHE_WGMMA_N4 "%0, %1, %2, %3"
+#define LATHE_WGMMA_N8 LATHE_WGMMA_N4 ", %4, %5, %6, %7"
+#define LATHE_WGMMA_N16 LATHE_WGMMA_N8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define LATHE_WGMMA_N32 LATHE_WGMMA_N16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LATHE_WGMMA_N48 LATHE_WGMMA_N32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define LATHE_WGMMA_N64 LATHE_WGMMA_N48 ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define LATHE_WGMMA_N80 LATHE_WGMMA_N64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define LATHE_WGMMA_N96 LATHE_WGMMA_N80 ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define LATHE_WGMMA_N112 LATHE_WGMMA_N96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111"
+#define LATHE_WGMMA_N128 LATHE_WGMMA_N112 ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+// ... and as its operands (D).
+#define LATHE_WGMMA_D4AT(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define LATHE_WGMMA_D16AT(i) \
+  LATHE_WGMMA_D4AT(i), LATHE_WGMMA_D4AT(i + 4), LATHE_WGMMA_D4AT(i + 8), LATHE_WGMMA_D4AT(i + 12)
+#define LATHE_WGMMA_D4 LATHE_WGMMA_D4AT(0)
+#define LATHE_WGMMA_D8 LATHE_WGMMA_D4, LATHE_WGMMA_D4AT(4)
+#define LATHE_WGMMA_D16 LATHE_WGMMA_D16AT(0)
+#define LATHE_WGMMA_D32 LATHE_WGMMA_D16, LATHE_WGMMA_D16AT(16)
+#define LATHE_WGMMA_D48 LATHE_WGMMA_D32, LATHE_WGMMA_D16AT(32)
+#define LATHE_WGMMA_D64 LATHE_WGMMA_D48, LATHE_WGMMA_D16AT(48)
+#define LATHE_WGMMA_D80 LATHE_WGMMA_D64, LATHE_WGMMA_D16AT(64)
+#define LATHE_WGMMA_D96 LATHE_WGMMA_D80, LATHE_WGMMA_D16AT(80)
+#define LATHE_WGMMA_D112 LATHE_WGMMA_D96, LATHE_WGMMA_D16AT(96)
+#define LATHE_WGMMA_D128 LATHE_WGMMA_D112, LATHE_WGMMA_D16AT(112)
+
 template <int kN>
 struct Wgmma;
 
-template <>
-struct Wgmma<8> {
-  static LATHE_DEVICE void Run(float (&d)[4], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n8" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3"
-        "}, %4, %5, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
+// `registers` is columns / 2; a, b and the predicate are the operands after them.
+#define LATHE_WGMMA(columns, registers, a_at, b_at, p_at)                                                      \
+  template <>                                                                                                  \
+  struct Wgmma<columns> {                                                                                      \
+    static LATHE_DEVICE void Run(float (&d)[registers], uint64_t a, uint64_t b, int accumulate) {              \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #p_at                                                  \
+                   ", 0;\nwgmma.mma_async.sync.aligned.m64n" #columns LATHE_WGMMA_TYPES                        \
+                   " {" LATHE_WGMMA_N##registers "}, %" #a_at ", %" #b_at ", p, 1, 1" LATHE_WGMMA_TAIL ";\n}"  \
+                   : LATHE_WGMMA_D##registers                                                                  \
+                   : "l"(a), "l"(b), "r"(accumulate));                                                         \
+    }                                                                                                          \
+  };
+LATHE_WGMMA(8, 4, 4, 5, 6)
+LATHE_WGMMA(16, 8, 8, 9, 10)
+LATHE_WGMMA(32, 16, 16, 17, 18)
+LATHE_WGMMA(64, 32, 32, 33, 34)
+LATHE_WGMMA(96, 48, 48, 49, 50)
+LATHE_WGMMA(128, 64, 64, 65, 66)
+LATHE_WGMMA(160, 80, 80, 81, 82)
+LATHE_WGMMA(192, 96, 96, 97, 98)
+LATHE_WGMMA(224, 112, 112, 113, 114)
+LATHE_WGMMA(256, 128, 128, 129, 130)
+#undef LATHE_WGMMA
 
-template <>
-struct Wgmma<16> {
-  static LATHE_DEVICE void Run(float (&d)[8], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %10, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n16" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3, %4, %5, %6, %7"
-        "}, %8, %9, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7])
-        : "l"(a), "l"(b), "r"(accumulate));
+// The products of 128 bytes of K into `d`, from zero or added.
+template <int kN>
+LATHE_DEVICE void MultiplyStage(float (&d)[kN / 2], uint32_t a, uint32_t b, bool accumulate) {
+  WgmmaFence();
+#pragma unroll
+  for (int step = 0; step < 4; ++step) {
+    Wgmma<kN>::Run(d, WgmmaDescriptor(a + step * 32), WgmmaDescriptor(b + step * 32), step > 0 || accumulate);
   }
-};
+  WgmmaCommit();
+}
 
-template <>
-struct Wgmma<32> {
-  static LATHE_DEVICE void Run(float (&d)[16], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n32" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
-        "}, %16, %17, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15])
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
+// The compiler may not move what reads or writes these registers across this point.
+template <int kCount>
+LATHE_DEVICE void Pin(float (&d)[kCount]) {
+#pragma unroll
+  for (int e = 0; e < kCount; ++e) asm volatile("" : "+f"(d[e])::"memory");
+}
 
-template <>
-struct Wgmma<64> {
-  static LATHE_DEVICE void Run(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-        "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-        "}, %32, %33, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
-
-template <>
-struct Wgmma<128> {
-  static LATHE_DEVICE void Run(float (&d)[64], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-        "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-        "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-        "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-        "}, %64, %65, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-          "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-          "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-          "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-          "+f"(d[63])
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
-
-template <>
-struct Wgmma<256> {
-  static LATHE_DEVICE void Run(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.ne.b32 p, %130, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n256" LATHE_WGMMA_TYPES " {"
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
-        "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
-        "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
-        "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, "
-        "%66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, "
-        "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, "
-        "%98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-        "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, "
-        "%126, %127"
-        "}, %128, %129, p, 1, 1" LATHE_WGMMA_TAIL ";\n}"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]),
-          "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]),
-          "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]),
-          "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]),
-          "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]),
-          "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-          "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]),
-          "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]),
-          "+f"(d[63]), "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]),
-          "+f"(d[70]), "+f"(d[71]), "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]),
-          "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]),
-          "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]), "+f"(d[90]),
-          "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), "+f"(d[96]), "+f"(d[97]),
-          "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]),
-          "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]),
-          "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]),
-          "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]),
-          "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-        : "l"(a), "l"(b), "r"(accumulate));
-  }
-};
+template <int kCount>
+LATHE_DEVICE void Add(float (&sums)[kCount], const float (&part)[kCount]) {
+#pragma unroll
+  for (int e = 0; e < kCount; ++e) sums[e] += part[e];
+}
 #endif
+
+struct alignas(64) TensorMap {
+  uint64_t opaque[16];
+};
