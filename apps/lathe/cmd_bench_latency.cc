@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "bench.h"
+#include "bench_machine.h"
 #include "commands.h"
-#include "machine.h"
 #include "terminal/format.h"
 #include "terminal/progress.h"
 #include "terminal/table.h"
@@ -118,17 +118,15 @@ Expected<int> Run(const Options& options) {
   ModelOptions open = options.model;
   open.engine.max_sequences = std::max(open.engine.max_sequences, options.batch);
   open.engine.max_step_tokens = options.step_tokens;
-  // The roof is measured before and after, with the engine asleep, and the better one counts: a virtual
-  // machine's bandwidth comes and goes.
-  const int threads = options.model.engine.threads;
-  const MachineRoofs before = MeasureRoofsNow(threads);
+  BenchMachine machine = BenchMachine::Measure(options.model);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   const ModelInfo& model = engine->model();
   std::vector<Figure> engine_figures;
   LATHE_ASSIGN_OR_RETURN(Samples samples, Measure(*engine, options, &engine_figures));
-  MachineRoofs roofs = MeasureRoofsNow(threads);
-  roofs.read_gbps = std::max(roofs.read_gbps, before.read_gbps);
-  for (const double gbps : samples.gbps) samples.percent.push_back(100 * gbps / roofs.read_gbps);
+  machine.MeasureAgain();
+  if (machine.read_gbps() > 0) {
+    for (const double gbps : samples.gbps) samples.percent.push_back(100 * gbps / machine.read_gbps());
+  }
 
   const Metric metrics[] = {{"first token, ms", "first_token_ms", &samples.first_ms, "%.2f"},
                             {"per token, ms", "per_token_ms", &samples.token_ms, "%.3f"},
@@ -137,11 +135,11 @@ Expected<int> Run(const Options& options) {
                             {"of measured read, %", "percent_of_read", &samples.percent, "%.1f"}};
   Json json_metrics;
   const std::string table = RenderMetrics(metrics, &json_metrics);
-  std::printf("%s, %s, %d threads: batch %d, %d tokens in, %d out, %d iterations\n", model.name.c_str(),
-              model.dtype.c_str(), ResolveThreads(threads), options.batch, options.input_len,
+  std::printf("%s, %s, %s: batch %d, %d tokens in, %d out, %d iterations\n", model.name.c_str(),
+              model.dtype.c_str(), machine.name().c_str(), options.batch, options.input_len,
               options.output_len, options.iterations);
   std::printf("%s\n%s", table.c_str(), RenderFigures(engine_figures).c_str());
-  std::printf("measured read bandwidth: %.1f GB/s\n", roofs.read_gbps);
+  if (machine.read_gbps() > 0) std::printf("measured read bandwidth: %.1f GB/s\n", machine.read_gbps());
 
   const Json result{{"benchmark", "latency"},
                     {"model", ModelToJson(model)},
@@ -155,7 +153,7 @@ Expected<int> Run(const Options& options) {
                       {"seed", options.seed}}},
                     {"metrics", json_metrics},
                     {"engine", FiguresToJson(engine_figures)}};
-  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, result, MachineToJson(roofs, threads)));
+  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, result, machine.ToJson()));
   return kExitOk;
 }
 

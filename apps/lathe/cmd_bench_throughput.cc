@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "bench.h"
+#include "bench_machine.h"
 #include "commands.h"
-#include "machine.h"
 #include "serving/dataset.h"
 #include "terminal/format.h"
 
@@ -102,10 +102,9 @@ Expected<int> Run(const Options& options) {
   open.engine.max_sequences = options.concurrency;
   open.engine.max_step_tokens = options.step_tokens;
   open.engine.max_queued_requests = std::max(options.requests, 1 << 16);
+  const BenchMachine machine = BenchMachine::Measure(options.model);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   LATHE_ASSIGN_OR_RETURN(const std::vector<BenchRequest> requests, MakeRequests(options, *engine));
-  const int threads = options.model.engine.threads;
-  const MachineRoofs roofs = MeasureRoofsNow(threads);
 
   const size_t warmup = std::min<size_t>(kWarmupRequests, requests.size());
   LATHE_RETURN_IF_ERROR(
@@ -119,8 +118,8 @@ Expected<int> Run(const Options& options) {
     figures.push_back(std::move(figure));
   }
   const ModelInfo& model = engine->model();
-  std::printf("%s, %s, %d threads: %zu requests\n", model.name.c_str(), model.dtype.c_str(),
-              ResolveThreads(threads), times.size());
+  std::printf("%s, %s, %s: %zu requests\n", model.name.c_str(), model.dtype.c_str(), machine.name().c_str(),
+              times.size());
   std::fputs(RenderFigures(figures).c_str(), stdout);
 
   Json result = FiguresToJson(figures);
@@ -134,7 +133,7 @@ Expected<int> Run(const Options& options) {
                       {"step_tokens", options.step_tokens},
                       {"warmup_requests", warmup},
                       {"seed", options.seed}};
-  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, std::move(result), MachineToJson(roofs, threads)));
+  LATHE_RETURN_IF_ERROR(WriteBenchJson(options.json, std::move(result), machine.ToJson()));
   return kExitOk;
 }
 

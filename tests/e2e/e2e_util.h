@@ -43,6 +43,7 @@ struct BuildSpec {
   int tp = 1, pp = 1;
   std::string target = "cpu";
   std::optional<NumericClass> numeric = std::nullopt;
+  std::optional<DType> kv_dtype = std::nullopt;
   friend auto operator<=>(const BuildSpec&, const BuildSpec&) = default;
 };
 
@@ -58,6 +59,7 @@ inline std::string BuiltEngine(const std::string& model_dir, const BuildSpec& sp
   options.dtype = spec.dtype;
   options.target = spec.target;
   options.numeric = spec.numeric;
+  options.kv_dtype = spec.kv_dtype;
   options.tp = spec.tp;
   options.pp = spec.pp;
   options.tune = false;

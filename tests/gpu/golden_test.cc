@@ -17,18 +17,22 @@ INSTANTIATE_TEST_SUITE_P(Families, GpuGolden, ::testing::ValuesIn(GoldenNames())
   return name;
 });
 
-// Nats per token of the held-out tales, in windows of `window`.
-double NatsPerToken(const BuildSpec& spec, int window, size_t max_windows) {
-  const auto engine = LoadEngine(BuiltEngine(TalesDir(), spec), {.max_step_tokens = window});
-  if (engine == nullptr) return std::nan("");
+// The first `count` windows of the held-out tales.
+std::vector<std::vector<TokenId>> TalesWindows(const Engine& engine, int window, size_t count) {
   const auto text = ReadFile(LATHE_SOURCE_DIR "/tests/data/text/tales_valid.txt");
   EXPECT_TRUE(text.ok()) << text.status().message();
-  const auto ids = engine->Tokenize(cli::EmptySeparatorLines(*text, "<|endoftext|>"), false, false);
+  const auto ids = engine.Tokenize(cli::EmptySeparatorLines(*text, "<|endoftext|>"), false, false);
   EXPECT_TRUE(ids.ok()) << ids.status().message();
+  auto windows = cli::CutWindows(*ids, window, engine.model().bos_id);
+  windows.resize(std::min(windows.size(), count));
+  return windows;
+}
+
+double NatsPerToken(const BuildSpec& spec, int window, size_t count) {
+  const auto engine = LoadEngine(BuiltEngine(TalesDir(), spec), {.max_step_tokens = window});
+  if (engine == nullptr) return std::nan("");
   Engine::Score all;
-  auto windows = cli::CutWindows(*ids, window, engine->model().bos_id);
-  windows.resize(std::min(windows.size(), max_windows));
-  for (const auto& one : windows) {
+  for (const auto& one : TalesWindows(*engine, window, count)) {
     const auto score = engine->ScoreWindow(one);
     EXPECT_TRUE(score.ok()) << score.status().message();
     if (!score.ok()) return std::nan("");
@@ -44,6 +48,54 @@ TEST_F(GpuTest, PerplexityIsThatOfTheCpu) {
   const double cpu = NatsPerToken({}, 1024, 12), gpu = NatsPerToken(CudaSpec(), 1024, 12);
   std::printf("nats per token: CPU %.5f, CUDA %.5f\n", cpu, gpu);
   EXPECT_NEAR(gpu, cpu, 2e-3);
+}
+
+// How far `other` is from `reference`, over all positions: mean KL divergence, and mean change of the nats of
+// the token that follows.
+struct Divergence {
+  double kl = 0, nats = 0;
+};
+Divergence DivergenceOf(const std::vector<float>& reference, const std::vector<float>& other,
+                        const std::vector<TokenId>& ids, int vocab) {
+  Divergence out;
+  const auto width = static_cast<size_t>(vocab);
+  for (size_t i = 0; i + 1 < ids.size(); ++i) {
+    const float *p = &reference[i * width], *q = &other[i * width];
+    const double p_norm = LogSumExp(p, vocab), q_norm = LogSumExp(q, vocab);
+    for (size_t v = 0; v < width; ++v) out.kl += std::exp(p[v] - p_norm) * (p[v] - p_norm - (q[v] - q_norm));
+    const auto next = static_cast<size_t>(ids[i + 1]);
+    out.nats += (p[next] - p_norm) - (q[next] - q_norm);
+  }
+  out.kl /= static_cast<double>(ids.size() - 1);
+  out.nats /= static_cast<double>(ids.size() - 1);
+  return out;
+}
+
+TEST_F(GpuTest, Fp8StaysNearBf16) {
+  const auto bf16 = LoadEngine(BuiltEngine(TalesDir(), CudaSpec()));
+  ASSERT_NE(bf16, nullptr);
+  const auto windows = TalesWindows(*bf16, 1024, 6);
+  for (const auto& [weights, keys] : {std::pair{DType::kF8E4M3, DType::kBf16},
+                                      {DType::kBf16, DType::kF8E4M3},
+                                      {DType::kF8E4M3, DType::kF8E4M3}}) {
+    const auto fp8 =
+        LoadEngine(BuiltEngine(TalesDir(), {.dtype = weights, .target = "cuda", .kv_dtype = keys}));
+    ASSERT_NE(fp8, nullptr);
+    Divergence mean;
+    for (const auto& ids : windows) {
+      const auto want = bf16->Logits(ids), got = fp8->Logits(ids);
+      ASSERT_TRUE(want.ok()) << want.status().message();
+      ASSERT_TRUE(got.ok()) << got.status().message();
+      const Divergence one = DivergenceOf(*want, *got, ids, bf16->model().vocab);
+      mean.kl += one.kl / static_cast<double>(windows.size());
+      mean.nats += one.nats / static_cast<double>(windows.size());
+    }
+    std::printf("weights %s, keys and values %s: mean KL %.5f, perplexity %+.2f %%\n",
+                std::string(ToString(weights)).c_str(), std::string(ToString(keys)).c_str(), mean.kl,
+                100 * (std::exp(mean.nats) - 1));
+    EXPECT_LT(mean.kl, 0.01);
+    EXPECT_LT(std::exp(mean.nats), 1.01);
+  }
 }
 
 }  // namespace
