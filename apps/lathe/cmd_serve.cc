@@ -36,6 +36,7 @@ std::string KindOf(const Setting& setting) {
     case SettingType::kInt: return "N";
     case SettingType::kBytes: return "SIZE";
     case SettingType::kSeconds: return "SECONDS";
+    case SettingType::kFraction: return "X";
     case SettingType::kString: return "TEXT";
     case SettingType::kStrings: return "A,B";
   }
@@ -111,6 +112,7 @@ Expected<int> Run(const Options& options) {
   ModelOptions model;
   model.path = config.model;
   if (!config.dtype.empty()) model.dtype = config.dtype;
+  model.target = config.target;
   LATHE_ASSIGN_OR_RETURN(model.engine, serve::EngineOptionsOf(config));
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(model));
   TraceStage("engine loaded");

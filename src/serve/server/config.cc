@@ -14,8 +14,9 @@ namespace lathe::serve {
 namespace {
 
 // Read by other parts of lathe, or by its tests.
-constexpr std::string_view kOtherVariables[] = {"LATHE_CONFIG",        "LATHE_ISA",     "LATHE_PROFILE",
-                                                "LATHE_TRACE_STARTUP", "LATHE_DUMP_IR", "LATHE_SHARED"};
+constexpr std::string_view kOtherVariables[] = {
+    "LATHE_CONFIG", "LATHE_ISA",   "LATHE_PROFILE",      "LATHE_TRACE_STARTUP", "LATHE_DUMP_IR",
+    "LATHE_SHARED", "LATHE_FAULT", "LATHE_STEP_TIMEOUT", "LATHE_CUDA_SYNC"};
 
 std::string Replace(std::string text, char from, char to) {
   std::replace(text.begin(), text.end(), from, to);
@@ -117,10 +118,12 @@ Status SetFromText(const Setting& setting, std::string_view text, const std::str
       config.*std::get<uint64_t ServerConfig::*>(setting.field) = static_cast<uint64_t>(*value);
       break;
     }
-    case SettingType::kSeconds: {
+    case SettingType::kSeconds:
+    case SettingType::kFraction: {
       const auto value = ParseNumber(text);
       if (!value || *value < setting.min || *value > setting.max) {
-        return Bad(setting, text, source, "a number of seconds " + Range(setting));
+        const bool seconds = setting.type == SettingType::kSeconds;
+        return Bad(setting, text, source, (seconds ? "a number of seconds " : "a number ") + Range(setting));
       }
       config.*std::get<double ServerConfig::*>(setting.field) = *value;
       break;

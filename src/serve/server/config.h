@@ -15,11 +15,14 @@ namespace lathe::serve {
 
 struct ServerConfig {
   // Model and engine. Zeros: the engine chooses (include/lathe/engine.h).
-  std::string model, dtype, chat_template;
+  std::string model, dtype, target = "auto", chat_template;
   int threads = 0, context = 0, max_sequences = 0, max_step_tokens = 0;
   uint64_t kv_bytes = 0;
   bool prefix_cache = true;
   int max_step_growth = 2;
+  int device = 0;
+  double gpu_memory_fraction = 0.9;
+  bool deterministic = false;
   // API.
   std::string model_name;
   std::vector<std::string> model_aliases;
@@ -45,7 +48,7 @@ struct ServerConfig {
   std::string log_format = "plain", log_level = "info";
 };
 
-enum class SettingType : uint8_t { kBool, kInt, kBytes, kSeconds, kString, kStrings };
+enum class SettingType : uint8_t { kBool, kInt, kBytes, kSeconds, kFraction, kString, kStrings };
 
 struct Setting {
   const char* name;  // in files; "--name-with-dashes" as a flag, LATHE_NAME in the environment

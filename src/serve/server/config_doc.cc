@@ -19,7 +19,8 @@ std::string ValueText(const Setting& setting, const ServerConfig& config) {
     case SettingType::kBool: return Value<bool>(setting, config) ? "true" : "false";
     case SettingType::kInt: return std::to_string(Value<int>(setting, config));
     case SettingType::kBytes: return std::to_string(Value<uint64_t>(setting, config));
-    case SettingType::kSeconds: return NumberText(Value<double>(setting, config));
+    case SettingType::kSeconds:
+    case SettingType::kFraction: return NumberText(Value<double>(setting, config));
     case SettingType::kString: return DumpJson(Json(Value<std::string>(setting, config)));
     case SettingType::kStrings: return DumpJson(Json(Value<std::vector<std::string>>(setting, config)));
   }
@@ -53,6 +54,7 @@ Json SchemaOf(const Setting& setting) {
       out["pattern"] = "^[0-9]+(\\.[0-9]+)?([KMGTkmgt](iB)?)?$";
       break;
     case SettingType::kSeconds:
+    case SettingType::kFraction:
       out["type"] = "number";
       out["minimum"] = setting.min;
       out["maximum"] = setting.max;
@@ -81,7 +83,8 @@ Json SchemaOf(const Setting& setting) {
 std::string RangeText(const Setting& setting) {
   switch (setting.type) {
     case SettingType::kBool: return "true, false";
-    case SettingType::kInt: return NumberText(setting.min) + " … " + NumberText(setting.max);
+    case SettingType::kInt:
+    case SettingType::kFraction: return NumberText(setting.min) + " … " + NumberText(setting.max);
     case SettingType::kSeconds: return NumberText(setting.min) + " … " + NumberText(setting.max) + " s";
     case SettingType::kBytes: return SizeText(setting.min) + " … " + SizeText(setting.max);
     case SettingType::kStrings: return "list, at most " + NumberText(setting.max);

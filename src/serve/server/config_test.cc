@@ -35,14 +35,15 @@ TEST(Settings, TableIsSound) {
 TEST(Settings, EveryNumberAtItsEdges) {
   for (const Setting& setting : Settings()) {
     if (setting.type != SettingType::kInt && setting.type != SettingType::kSeconds &&
-        setting.type != SettingType::kBytes) {
+        setting.type != SettingType::kFraction && setting.type != SettingType::kBytes) {
       continue;
     }
     const auto set = [&](const std::string& text) {
       ConfigWithSources out;
       return SetFromText(setting, text, "here", &out);
     };
-    const double step = setting.type == SettingType::kSeconds ? 0.01 : 1;
+    const bool whole = setting.type != SettingType::kSeconds && setting.type != SettingType::kFraction;
+    const double step = whole ? 1 : 0.01;
     EXPECT_TRUE(set(StrFormat("%.15g", setting.min)).ok()) << setting.name;
     EXPECT_TRUE(set(StrFormat("%.15g", setting.max)).ok()) << setting.name;
     for (const std::string& bad :

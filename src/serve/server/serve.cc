@@ -129,6 +129,9 @@ Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
   options.max_queued_requests = config.max_queued_requests;
   options.prefix_cache = config.prefix_cache;
   options.max_step_growth = config.max_step_growth;
+  options.device = config.device;
+  options.gpu_memory_fraction = config.gpu_memory_fraction;
+  options.deterministic = config.deterministic;
   if (!config.chat_template.empty()) {
     auto source = ReadFile(config.chat_template, 1 << 20);
     LATHE_RETURN_IF_ERROR(source.status().WithContext("chat_template"));
