@@ -61,6 +61,7 @@ struct Config {
   int tp = 1, pp = 1;
   std::set<std::string> disabled = {};
   NumericClass numeric = NumericClass::kBf16Dot;
+  int sm = 0;
 };
 
 // The graphs of all ranks; every plan of theirs verifies.
@@ -76,6 +77,7 @@ std::vector<std::vector<ir::Graph>> CompileAll(const ModelSpec& spec, const ir::
                           .pp = config.pp,
                           .pp_rank = pp,
                           .n_layers = spec.n_layers,
+                          .sm = config.sm,
                           .numeric = config.numeric,
                           .tactics = &tactics};
       const Status status = RunPipeline(&graph, &context, {.disabled = config.disabled}, nullptr);
@@ -96,10 +98,14 @@ TEST(Semantics, CompiledIsWhatWasLowered) {
     const testing_util::Prompt prompt{{3, 1, 4, 1, 5}, {0, 3, 4}};
     const Matrix want = Interpreter(prompt).Run({{*lowered}});
     ASSERT_EQ(want.cols, spec.vocab);
-    std::vector<Config> configs = {{},
-                                   {.disabled = {"fuse_norm_residual"}},
-                                   {.disabled = {"prune_dead", "plan_memory"}, .numeric = NumericClass::kF32},
-                                   {.tp = 1, .pp = spec.n_layers}};
+    std::vector<Config> configs = {
+        {},
+        {.disabled = {"fuse_norm_residual"}},
+        {.disabled = {"prune_dead", "plan_memory"}, .numeric = NumericClass::kF32},
+        {.tp = 1, .pp = spec.n_layers},
+        {.numeric = NumericClass::kBf16Tensor, .sm = 90},
+        {.numeric = NumericClass::kFp8Tensor, .sm = 90},
+        {.disabled = {"fuse_norm_residual", "plan_memory"}, .numeric = NumericClass::kFp8Tensor, .sm = 80}};
     for (int tp = 2; tp <= spec.n_heads && spec.ffn % tp == 0; tp *= 2)
       configs.push_back(
           {.tp = tp, .pp = 1 + static_cast<int>(rng.Below(static_cast<uint64_t>(spec.n_layers)))});
@@ -117,14 +123,19 @@ TEST(Semantics, EveryPassAlone) {
   Rng rng(4);
   ModelSpec spec = RandomSpec(&rng);
   spec.qkv_bias = spec.o_bias = spec.mlp_bias = spec.qk_norm = true;
-  auto graph = Lower(spec);
-  ASSERT_TRUE(graph.ok());
-  const testing_util::Prompt prompt{{2, 7, 1, 8}, {3}};
-  const Matrix want = Interpreter(prompt).Run({{*graph}});
-  PassContext context{.n_layers = spec.n_layers, .numeric = NumericClass::kBf16Dot};
-  for (const PassInfo& pass : AllPasses()) {
-    ASSERT_TRUE(pass.run(&*graph, &context).ok()) << pass.name;
-    ASSERT_LT(LargestDifference(want, Interpreter(prompt).Run({{*graph}})), 1e-12) << "after " << pass.name;
+  for (const NumericClass numeric : {NumericClass::kBf16Dot, NumericClass::kFp8Tensor}) {
+    auto graph = Lower(spec);
+    ASSERT_TRUE(graph.ok());
+    const testing_util::Prompt prompt{{2, 7, 1, 8}, {3}};
+    const Matrix want = Interpreter(prompt).Run({{*graph}});
+    PassContext context{.n_layers = spec.n_layers, .sm = OnTensorCores(numeric) ? 90 : 0, .numeric = numeric};
+    for (const PassInfo& pass : AllPasses()) {
+      ASSERT_TRUE(pass.run(&*graph, &context).ok()) << pass.name;
+      ASSERT_LT(LargestDifference(want, Interpreter(prompt).Run({{*graph}})), 1e-12) << "after " << pass.name;
+    }
+    const auto quantized = std::count_if(graph->ops.begin(), graph->ops.end(),
+                                         [](const ir::Op& op) { return op.code == ir::OpCode::kQuantize; });
+    EXPECT_EQ(quantized, OnTensorCores(numeric) ? 2 * spec.n_layers : 0) << "attention's and silu_mul's rows";
   }
 }
 

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/bf16.h"
+#include "compiler/pack_weights.h"
+#include "compiler/quantize.h"
 #include "formats/engine_file.h"
 #include "kernels/pack/pack.h"
 #include "model/shard.h"
@@ -30,7 +32,9 @@ inline Plan ReadPlan(const EngineReader& engine, int tp_rank, int pp_rank) {
 
 class EngineWeights {
  public:
-  EngineWeights(const EngineReader& engine, const WeightSource& source) : engine_(engine), source_(source) {}
+  EngineWeights(const EngineReader& engine, const WeightSource& source,
+                Fp8Scales fp8_scales = Fp8Scales::kChannel)
+      : engine_(engine), source_(source), fp8_scales_(fp8_scales) {}
 
   // Every element of every weight of every rank, and that the ranks together hold the whole model.
   void CompareAll() {
@@ -80,10 +84,16 @@ class EngineWeights {
     EXPECT_TRUE(blob.ok());
     const std::byte* data = blob->data() + def.offset;
     std::vector<float> out(static_cast<size_t>(def.N * def.K));
+    if (def.layout == WeightLayout::kRows) CheckRowPadding(def, data);
     if (def.layout != WeightLayout::kPanels) {
-      for (size_t i = 0; i < out.size(); ++i)
-        out[i] = def.type == DType::kF32 ? reinterpret_cast<const float*>(data)[i]
-                                         : ToFloat(reinterpret_cast<const Bf16*>(data)[i]);
+      for (int64_t row = 0; row < def.N; ++row) {
+        // Rows of gate and up alternate in blocks: here one stands behind the other.
+        const int64_t side = row % (2 * kPanelN) / kPanelN;
+        const bool apart = interleave && def.layout == WeightLayout::kRows;
+        const int64_t to = apart ? side * def.N / 2 + row / (2 * kPanelN) * kPanelN + row % kPanelN : row;
+        for (int64_t k = 0; k < def.K; ++k)
+          out[static_cast<size_t>(to * def.K + k)] = ElementAt(def.type, data, row * def.K + k);
+      }
       return out;
     }
     PackedMatrix m{.data = const_cast<std::byte*>(data), .N = def.N, .K = def.K, .type = def.type};
@@ -99,12 +109,30 @@ class EngineWeights {
     return out;
   }
 
+  static float ElementAt(DType type, const std::byte* data, int64_t i) {
+    if (type == DType::kF32) return reinterpret_cast<const float*>(data)[i];
+    if (type == DType::kF8E4M3) return E4m3ToFloat(reinterpret_cast<const uint8_t*>(data)[i]);
+    return ToFloat(reinterpret_cast<const Bf16*>(data)[i]);
+  }
+
+  static void CheckRowPadding(const WeightDef& def, const std::byte* data) {
+    const auto used = static_cast<size_t>(def.N * def.K * SizeOf(def.type));
+    EXPECT_EQ(def.bytes % (16 * static_cast<uint64_t>(def.K * SizeOf(def.type))), 0u);
+    EXPECT_LT(def.bytes - used, 16 * static_cast<uint64_t>(def.K * SizeOf(def.type)));
+    EXPECT_EQ(std::count(data + used, data + def.bytes, std::byte{0}),
+              static_cast<std::ptrdiff_t>(def.bytes - used));
+  }
+
   void CompareRank(const Plan& plan) {
     const auto blob = engine_.Blob(RankBlobName("weights", plan.tp_rank, plan.pp_rank));
     ASSERT_TRUE(blob.ok());
     const Status valid = VerifyPlan(plan, blob->size());
     ASSERT_TRUE(valid.ok()) << valid.message();
-    for (const WeightDef& def : plan.weights) CompareWeight(plan, def);
+    std::vector<bool> is_scale(plan.weights.size(), false);
+    for (const WeightDef& def : plan.weights)
+      if (def.scale >= 0) is_scale[static_cast<size_t>(def.scale)] = true;
+    for (size_t i = 0; i < plan.weights.size(); ++i)
+      if (!is_scale[i]) CompareWeight(plan, plan.weights[i]);
   }
 
   void CompareWeight(const Plan& plan, const WeightDef& def) {
@@ -113,6 +141,10 @@ class EngineWeights {
     const bool gate_up = def.name.find("gate_up") != std::string::npos;
     const bool gate_up_bias = def.name.find("gate_bias_up_bias") != std::string::npos;
     const std::vector<float> all = Unpack(plan, def, gate_up);
+    // In the order of the rows in the file.
+    const std::vector<float> scales = def.scale >= 0
+                                          ? Unpack(plan, plan.weights[static_cast<size_t>(def.scale)], false)
+                                          : std::vector<float>();
     int64_t row = 0;
     for (size_t p = 0; p < parts.size(); ++p) {
       ASSERT_TRUE(defs_.contains(parts[p])) << parts[p];
@@ -125,7 +157,16 @@ class EngineWeights {
         if (gate_up_bias) return (r / kPanelN * 2 + static_cast<int64_t>(p)) * kPanelN + r % kPanelN;
         return row + r;
       };
-      CompareRows(tensor, cut, all, def, at);
+      const auto scale_at = [&](int64_t r) {
+        const int64_t n =
+            gate_up ? (r / kPanelN * 2 + static_cast<int64_t>(p)) * kPanelN + r % kPanelN : row + r;
+        return scales[static_cast<size_t>(n)];
+      };
+      if (def.type == DType::kF8E4M3) {
+        CompareFp8Rows(tensor, cut, all, def, at, scale_at);
+      } else {
+        CompareRows(tensor, cut, all, def, at);
+      }
       row += rows;
     }
     if (!gate_up && !gate_up_bias) {
@@ -158,6 +199,31 @@ class EngineWeights {
       for (int64_t c = cols; c < def.K; ++c) ASSERT_EQ(all[static_cast<size_t>(at(r) * def.K + c)], 0.0f);
   }
 
+  // Codes and scales against the definition: the scale makes the largest magnitude 448.
+  template <typename At, typename ScaleAt>
+  void CompareFp8Rows(const TensorDef& tensor, const Cut& cut, const std::vector<float>& all,
+                      const WeightDef& def, const At& at, const ScaleAt& scale_at) {
+    const auto view = source_.Get(tensor.role, tensor.layer);
+    ASSERT_TRUE(view.ok());
+    const int64_t rows = cut.rows.size(), cols = cut.cols.size();
+    std::vector<float> want(static_cast<size_t>(rows * cols));
+    ASSERT_TRUE(ReadSlice(*view, cut, std::span<float>(want)).ok());
+    std::vector<bool>& covered = covered_[WeightName(tensor.role, tensor.layer)];
+    int64_t wrong = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const std::span<const float> row(want.data() + r * cols, static_cast<size_t>(cols));
+      const float largest = LargestMagnitude(fp8_scales_ == Fp8Scales::kTensor ? want : row);
+      const float scale = scale_at(r);
+      EXPECT_EQ(scale, largest / 448.0f) << tensor.name << " row " << r;
+      for (int64_t c = 0; c < def.K; ++c) {
+        const float value = c < cols ? row[static_cast<size_t>(c)] : 0.0f;
+        wrong += all[static_cast<size_t>(at(r) * def.K + c)] != E4m3ToFloat(ToE4m3(value / scale));
+        if (c < cols) covered[static_cast<size_t>(r * cols + c)] = true;
+      }
+    }
+    EXPECT_EQ(wrong, 0) << "elements of " << WeightName(tensor.role, tensor.layer);
+  }
+
   // A packed blob holds nothing but values: whatever is not a weight is zero.
   void CheckPadding(const std::vector<float>& all, const WeightDef& def) const {
     for (float value : all) ASSERT_TRUE(std::isfinite(value)) << def.name;
@@ -165,6 +231,7 @@ class EngineWeights {
 
   const EngineReader& engine_;
   const WeightSource& source_;
+  const Fp8Scales fp8_scales_;
   std::map<std::string, TensorDef> defs_;
   std::map<std::string, std::vector<bool>> covered_;
 };

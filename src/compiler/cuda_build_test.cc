@@ -1,0 +1,479 @@
+// Engines for GPUs, built without one: a compiler that compiles nothing and a driver without a device stand
+// in.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/check.h"
+#include "compiler/cache.h"
+#include "compiler/compile.h"
+#include "compiler/cuda_tuner.h"
+#include "compiler/inspect.h"
+#include "compiler/testing/engine_weights.h"
+#include "compiler/testing/models.h"
+#include "kernels/cuda/gemm_table.h"
+#include "plan/cuda/kernel_blob.h"
+#include "plan/cuda/plan_kernels.h"
+#include "platform/cuda/testing/fake_driver.h"
+#include "platform/cuda/testing/fake_nvrtc.h"
+
+namespace lathe {
+namespace {
+
+using cuda::testing::FakeDriver;
+using cuda::testing::FakeNvrtc;
+using ::testing::HasSubstr;
+using testing_util::EngineWeights;
+using testing_util::GoldenCheckpoint;
+using testing_util::Listing;
+using testing_util::ReadPlan;
+using testing_util::ScratchDir;
+
+const cuda::Nvrtc& Compiler() {
+  static const cuda::Nvrtc nvrtc = FakeNvrtc::Make();
+  return nvrtc;
+}
+
+// For sm_90a, measured on nothing.
+BuildOptions Cross(const std::string& output) {
+  BuildOptions options;
+  options.output = output;
+  options.target = "cuda:sm_90a";
+  options.tune = false;
+  options.threads = 2;
+  options.cuda.nvrtc = &Compiler();
+  return options;
+}
+
+// The golden models that have heads and widths for GPUs, or with changes that give them some. Vocabularies of
+// 515 want padding, as do feed-forward sizes of 200 and 328.
+struct Model {
+  const char* name;
+  Json changes = Json::object();
+};
+const std::vector<Model>& CudaModels() {
+  static const std::vector<Model> models = {
+      {"llama3_tied"},
+      {"mistral_window"},
+      {"qwen2", {{"hidden_size", 256}}},
+      {"qwen3", {{"hidden_size", 128}}},
+      {"llama_biases",
+       {{"hidden_size", 128}, {"head_dim", 64}, {"num_attention_heads", 4}, {"num_key_value_heads", 2}}}};
+  return models;
+}
+
+EngineReader Build(const std::string& dir, const BuildOptions& options) {
+  const auto report = BuildEngine(dir, options);
+  EXPECT_TRUE(report.ok()) << report.status().message();
+  auto reader = EngineReader::Open(options.output);
+  LATHE_CHECK(reader.ok());
+  return *std::move(reader);
+}
+
+cuda::KernelBlob Kernels(const EngineReader& engine) {
+  const auto bytes = engine.Blob("kernels");
+  LATHE_CHECK(bytes.ok());
+  auto blob = cuda::KernelBlob::Parse(*bytes, engine.path());
+  EXPECT_TRUE(blob.ok()) << blob.status().message();
+  return *std::move(blob);
+}
+
+TEST(CudaBuild, EveryFamilyHoldsItsWeights) {
+  const std::string out = ScratchDir("cuda_families");
+  for (const Model& model : CudaModels())
+    for (const DType dtype : {DType::kBf16, DType::kF8E4M3})
+      for (const Fp8Scales scales : {Fp8Scales::kChannel, Fp8Scales::kTensor}) {
+        if (dtype == DType::kBf16 && scales == Fp8Scales::kTensor) continue;
+        SCOPED_TRACE(model.name + (" " + std::string(ToString(dtype))) +
+                     (scales == Fp8Scales::kTensor ? " tensor" : ""));
+        const std::string dir = GoldenCheckpoint(model.name, model.changes);
+        const auto source = WeightSource::Open(dir);
+        ASSERT_TRUE(source.ok()) << source.status().message();
+        BuildOptions options = Cross(out + "/a.lathe");
+        options.dtype = dtype;
+        options.fp8_scales = scales;
+        const EngineReader engine = Build(dir, options);
+        EngineWeights(engine, *source, scales).CompareAll();
+        EXPECT_TRUE(engine.VerifyWeights().ok());
+      }
+}
+
+// The bytes are the same however many threads pack them.
+TEST(CudaBuild, Fp8IsTheSameWithAnyThreads) {
+  const std::string out = ScratchDir("cuda_threads");
+  std::vector<std::vector<std::byte>> blobs;
+  for (const int threads : {1, 2, 5}) {
+    BuildOptions options = Cross(out + "/a.lathe");
+    options.dtype = DType::kF8E4M3;
+    options.threads = threads;
+    const EngineReader engine = Build(GoldenCheckpoint("mistral_window"), options);
+    const auto blob = engine.Blob(RankBlobName("weights", 0, 0));
+    ASSERT_TRUE(blob.ok());
+    blobs.emplace_back(blob->begin(), blob->end());
+  }
+  EXPECT_EQ(blobs[1], blobs[0]);
+  EXPECT_EQ(blobs[2], blobs[0]);
+}
+
+TEST(CudaBuild, PlanAndKernelsFitTogether) {
+  const std::string out = ScratchDir("cuda_plan");
+  for (const Model& model : CudaModels())
+    for (const DType dtype : {DType::kBf16, DType::kF8E4M3}) {
+      SCOPED_TRACE(model.name);
+      BuildOptions options = Cross(out + "/a.lathe");
+      options.dtype = dtype;
+      options.kv_dtype = dtype;
+      const EngineReader engine = Build(GoldenCheckpoint(model.name, model.changes), options);
+      const bool fp8 = dtype == DType::kF8E4M3;
+      EXPECT_EQ(engine.identity().target, "cuda:sm_90a");
+      EXPECT_EQ(engine.identity().machine, "");
+      EXPECT_EQ(engine.identity().dtype, fp8 ? "fp8" : "bf16");
+      EXPECT_EQ(engine.identity().numeric, fp8 ? "fp8-tensor" : "bf16-tensor");
+      const Plan plan = ReadPlan(engine, 0, 0);
+      EXPECT_EQ(plan.sm, 90);
+      EXPECT_EQ(plan.page_size, 64);
+      EXPECT_EQ(plan.kv_type, dtype);
+      int matmuls = 0, quantizes = 0;
+      for (const PlanOp& op : plan.ops) {
+        quantizes += op.kind == PlanOpKind::kQuantize;
+        if (op.kind != PlanOpKind::kGemm) continue;
+        ++matmuls;
+        EXPECT_EQ(plan.weights[static_cast<size_t>(op.weight)].type,
+                  fp8 && !op.logit_rows ? DType::kF8E4M3 : DType::kBf16);
+        EXPECT_EQ(op.out_type, op.silu_mul ? DType::kBf16 : DType::kF32);
+        const int reaches = plan.tactics[static_cast<size_t>(op.tactic)].buckets.back().max_m;
+        if (!op.logit_rows) {
+          EXPECT_EQ(reaches, 8192);
+        } else if (plan.vocab != 512) {  // where the head has not the shape of qkv
+          EXPECT_EQ(reaches, kMostLogitRows);
+        }
+      }
+      EXPECT_EQ(matmuls, 4 * plan.n_layers + 1);
+      EXPECT_EQ(quantizes, fp8 ? 2 * plan.n_layers : 0);
+      // Embedding and head are one matrix exactly where the model ties them.
+      const PlanOp& embed = plan.ops.front();
+      EXPECT_EQ(embed.weight == plan.ops.back().weight,
+                plan.weights[static_cast<size_t>(embed.weight)].layout == WeightLayout::kRows);
+
+      const auto kernels = Kernels(engine);
+      EXPECT_EQ(kernels.target(), "sm_90a");
+      EXPECT_EQ(kernels.driver(), 13000);
+      const auto wanted = cuda::KernelsOf(plan, cuda::TypicalChip(90));
+      ASSERT_TRUE(wanted.ok()) << wanted.status().message();
+      EXPECT_EQ(kernels.entries().size(), wanted->size());
+      for (const cuda::KernelSource& source : *wanted)
+        EXPECT_NE(kernels.Find(source.entry), nullptr) << source.entry;
+    }
+}
+
+TEST(CudaBuild, EveryChipByBothOfItsNames) {
+  const std::string out = ScratchDir("cuda_chips");
+  for (const int sm : {80, 86, 89, 90, 100, 120}) {
+    const std::string chip = cuda::DeviceInfo::TargetOf(sm);
+    const std::vector<std::string> names = {chip, StrFormat("sm_%d", sm), "cuda:" + chip};
+    for (const std::string& target : names) {
+      BuildOptions options = Cross(out + "/a.lathe");
+      options.target = target;
+      const EngineReader engine = Build(GoldenCheckpoint("llama3_tied"), options);
+      EXPECT_EQ(engine.identity().target, "cuda:" + chip);
+      EXPECT_EQ(ReadPlan(engine, 0, 0).sm, sm);
+      EXPECT_EQ(Kernels(engine).target(), chip);
+    }
+  }
+}
+
+TEST(CudaBuild, RefusesWithOneSentenceAndLeavesNothing) {
+  static const cuda::Nvrtc old = cuda::Nvrtc::FromTable({}, 12040);
+  const struct {
+    const char* what;
+    void (*change)(BuildOptions*);
+    StatusCode code;
+    const char* message;
+  } cases[] = {
+      {"unknown chip", [](BuildOptions* o) { o->target = "cuda:sm_70"; }, StatusCode::kInvalidArgument,
+       "cuda:sm_90a, cuda:sm_100a"},
+      {"f32", [](BuildOptions* o) { o->dtype = DType::kF32; }, StatusCode::kUnsupported, "bf16 or fp8"},
+      {"kv f16", [](BuildOptions* o) { o->kv_dtype = DType::kF16; }, StatusCode::kUnsupported, "bf16 or fp8"},
+      {"class", [](BuildOptions* o) { o->numeric = NumericClass::kBf16Dot; }, StatusCode::kInvalidArgument,
+       "bf16-dot is one of CPUs"},
+      {"tp", [](BuildOptions* o) { o->tp = 2; }, StatusCode::kUnsupported, "runs on one GPU"},
+      {"pp", [](BuildOptions* o) { o->pp = 2; }, StatusCode::kUnsupported, "runs on one GPU"},
+      {"old compiler",
+       [](BuildOptions* o) {
+         o->target = "sm_100a";
+         o->cuda.nvrtc = &old;
+       },
+       StatusCode::kUnsupported, "NVRTC 12.4 () cannot compile for sm_100a; install 12.8"},
+      {"fp8 for a CPU",
+       [](BuildOptions* o) {
+         o->target = "cpu:portable";
+         o->dtype = DType::kF8E4M3;
+       },
+       StatusCode::kUnsupported, "--target cuda"},
+  };
+  const std::string out = ScratchDir("cuda_refused");
+  for (const auto& c : cases) {
+    BuildOptions options = Cross(out + "/a.lathe");
+    c.change(&options);
+    const auto report = BuildEngine(GoldenCheckpoint("llama3_tied"), options);
+    ASSERT_FALSE(report.ok()) << c.what;
+    EXPECT_EQ(report.status().code(), c.code) << c.what << ": " << report.status().message();
+    EXPECT_THAT(report.status().message(), HasSubstr(c.message)) << c.what;
+    EXPECT_TRUE(Listing(out).empty()) << c.what;
+  }
+  // Models that no kernel is written for.
+  const std::vector<std::pair<Model, std::string>> unfit = {
+      {{"llama2_mha"}, "this model's have 32"},
+      {{"qwen3"}, "must be a multiple of 64"},
+      {{"llama3_tied", {{"num_attention_heads", 32}, {"num_key_value_heads", 1}}}, "share a key head"}};
+  for (const auto& [model, message] : unfit) {
+    const auto report = BuildEngine(GoldenCheckpoint(model.name, model.changes), Cross(out + "/a.lathe"));
+    ASSERT_FALSE(report.ok()) << model.name;
+    EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+    EXPECT_THAT(report.status().message(), HasSubstr(message));
+    EXPECT_TRUE(Listing(out).empty());
+  }
+}
+
+// What LATHE_NVRTC or the machine has: without one, where to get it.
+TEST(CudaBuild, WithoutACompilerSaysWhereToGetIt) {
+  BuildOptions options = Cross(ScratchDir("cuda_compiler") + "/a.lathe");
+  options.cuda.nvrtc = nullptr;
+  if (options.cuda.LoadNvrtc().ok()) return;
+  const auto report = BuildEngine(GoldenCheckpoint("llama3_tied"), options);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.status().code(), StatusCode::kNotFound);
+  EXPECT_THAT(report.status().message(), HasSubstr("pip install nvidia-cuda-nvrtc"));
+  EXPECT_THAT(report.status().message(), HasSubstr("LATHE_NVRTC"));
+}
+
+// A machine with one GPU of the fake driver.
+class OnFakeGpu : public ::testing::Test {
+ protected:
+  OnFakeGpu() {
+    FakeDriver& fake = FakeDriver::Reset();
+    fake.devices[0].memory = size_t{2} << 30;
+    auto driver = cuda::Driver::FromTable(FakeDriver::Table());
+    LATHE_CHECK(driver.ok());
+    driver_ = *std::move(driver);
+  }
+
+  BuildOptions Tuned(const std::string& output) {
+    BuildOptions options = Cross(output);
+    options.target = "cuda";
+    options.tune = true;
+    options.cuda.driver = driver_.get();
+    return options;
+  }
+
+  std::unique_ptr<cuda::Driver> driver_;
+};
+
+TEST_F(OnFakeGpu, MeasuresAndRemembers) {
+  const std::string out = ScratchDir("cuda_tuned");
+  BuildOptions options = Tuned(out + "/a.lathe");
+  options.timing_cache = out + "/t.json";
+  const std::string dir = GoldenCheckpoint("llama3_tied");
+  const auto first = BuildEngine(dir, options);
+  ASSERT_TRUE(first.ok()) << first.status().message();
+  EXPECT_TRUE(first->warnings.empty()) << first->warnings[0];
+  EXPECT_EQ(FakeDriver::Get().allocated, 0u) << "device memory is left over";
+  EXPECT_EQ(FakeDriver::Get().live_handles, 0);
+  const auto engine = EngineReader::Open(options.output);
+  ASSERT_TRUE(engine.ok());
+  EXPECT_EQ(engine->identity().machine, "Fake H200");
+  const Plan plan = ReadPlan(*engine, 0, 0);
+  const auto kernels = Kernels(*engine);
+  for (const GemmTactic& tactic : plan.tactics)
+    for (const TacticBucket& bucket : tactic.buckets) {
+      EXPECT_GT(bucket.microseconds, 0);
+      EXPECT_GT(bucket.roof_percent, 0);
+      EXPECT_FALSE(bucket.kernel.starts_with("cublaslt")) << "the executor has no library";
+    }
+  EXPECT_EQ(first->build_info["tactics"]["measured"].get<size_t>(), plan.tactics.size());
+  EXPECT_GT(first->build_info["roofs"]["read_gbps"].get<double>(), 0);
+
+  // The second build launches nothing and chooses the same.
+  const size_t launches = FakeDriver::Get().launches.size();
+  const auto second = BuildEngine(dir, options);
+  ASSERT_TRUE(second.ok()) << second.status().message();
+  EXPECT_EQ(FakeDriver::Get().launches.size(), launches);
+  EXPECT_EQ(second->build_info["tactics"]["measured"].get<int>(), 0);
+  EXPECT_EQ(second->build_info["tactics"]["from_timing_cache"].get<size_t>(), plan.tactics.size());
+  const auto again = EngineReader::Open(options.output);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(DumpJson(ToJson(ReadPlan(*again, 0, 0))), DumpJson(ToJson(plan)));
+
+  // Another GPU measures anew, and says why.
+  FakeDriver::Get().devices[0].name = "Fake H100";
+  const auto elsewhere = BuildEngine(dir, options);
+  ASSERT_TRUE(elsewhere.ok());
+  EXPECT_GT(elsewhere->build_info["tactics"]["measured"].get<int>(), 0);
+  ASSERT_EQ(elsewhere->warnings.size(), 1u);
+  EXPECT_THAT(elsewhere->warnings[0], HasSubstr("nothing for this machine (Fake H100, sm_90a, driver 13.0"));
+}
+
+TEST_F(OnFakeGpu, FaultsWhileMeasuringEndTheBuild) {
+  const std::string out = ScratchDir("cuda_faults");
+  FakeDriver::Get().devices[0].memory = size_t{64} << 20;
+  const auto small = BuildEngine(GoldenCheckpoint("llama3_tied"), Tuned(out + "/a.lathe"));
+  ASSERT_FALSE(small.ok());
+  EXPECT_EQ(small.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(small.status().message(), HasSubstr("--no-tune"));
+  EXPECT_TRUE(Listing(out).empty());
+
+  FakeDriver::Get().devices[0].memory = size_t{2} << 30;
+  for (const char* call : {"graph_launch", "module_load_data", "primary_ctx_retain"}) {
+    FakeDriver::Get().Fail(call, 719, std::string(call) == "graph_launch" ? 20 : 0);
+    if (std::string(call) == "graph_launch") FakeDriver::Get().Fail("stream_synchronize", 719, 30);
+    const auto broken = BuildEngine(GoldenCheckpoint("llama3_tied"), Tuned(out + "/a.lathe"));
+    ASSERT_FALSE(broken.ok()) << call;
+    EXPECT_EQ(broken.status().code(), StatusCode::kUnavailable) << broken.status().message();
+    EXPECT_THAT(broken.status().message(), HasSubstr("719"));
+    EXPECT_TRUE(Listing(out).empty()) << call;
+    FakeDriver::Get().Heal();
+  }
+  EXPECT_EQ(FakeDriver::Get().allocated, 0u);
+}
+
+TEST_F(OnFakeGpu, RefusesAGpuThatIsNotThereOrNotFit) {
+  const std::string out = ScratchDir("cuda_no_gpu");
+  const auto fault = [&](const std::string& target) {
+    BuildOptions options = Tuned(out + "/a.lathe");
+    options.target = target;
+    const auto report = BuildEngine(GoldenCheckpoint("llama3_tied"), options);
+    EXPECT_FALSE(report.ok());
+    EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+    EXPECT_TRUE(Listing(out).empty());
+    return report.status().message();
+  };
+  EXPECT_THAT(fault("cuda:sm_80"), HasSubstr("no GPU here is sm_80"));
+  FakeDriver::Get().devices[0].major = 7;
+  EXPECT_THAT(fault("cuda"), HasSubstr("device 0 (Fake H200)"));
+  EXPECT_THAT(fault("cuda"), HasSubstr("--target cuda:sm_90a --no-tune"));
+  FakeDriver::Get().devices.clear();
+  EXPECT_THAT(fault("cuda"), HasSubstr("the driver lists none"));
+  FakeDriver::Get().devices.resize(1);
+  // Cubins of this compiler would not load.
+  FakeDriver::Get().version = 12040;
+  auto driver = cuda::Driver::FromTable(FakeDriver::Table());
+  ASSERT_TRUE(driver.ok());
+  driver_ = *std::move(driver);
+  EXPECT_THAT(fault("cuda"), HasSubstr("needs a driver of CUDA 13.0 or newer, the one here is of 12.4"));
+}
+
+TEST_F(OnFakeGpu, AutoIsTheGpuWhereItServes) {
+  ::setenv("XDG_CACHE_HOME", ScratchDir("cuda_auto").c_str(), 1);
+  const auto resolve = [&](const std::string& model, BuildReport* report) {
+    BuildOptions options = Tuned("");
+    options.target = "auto";
+    options.tune = false;
+    const auto path = ResolveEngine(GoldenCheckpoint(model), options, report);
+    EXPECT_TRUE(path.ok()) << path.status().message();
+    const auto engine = EngineReader::Open(*path);
+    EXPECT_TRUE(engine.ok());
+    return engine.ok() ? engine->identity().target : "";
+  };
+  BuildReport report;
+  EXPECT_EQ(resolve("llama3_tied", &report), "cuda:sm_90a");
+  EXPECT_FALSE(report.path.empty());
+  BuildReport again;
+  EXPECT_EQ(resolve("llama3_tied", &again), "cuda:sm_90a");
+  EXPECT_TRUE(again.path.empty()) << "built a second time";
+
+  // No kernel for its heads: on the CPU, and it says so every time.
+  for (int i = 0; i < 2; ++i) {
+    BuildReport slower;
+    EXPECT_THAT(resolve("llama2_mha", &slower), ::testing::StartsWith("cpu:"));
+    ASSERT_EQ(slower.warnings.size(), 1u);
+    EXPECT_THAT(slower.warnings[0], HasSubstr("running on the CPU, not on Fake H200"));
+    EXPECT_EQ(slower.path.empty(), i == 1);
+  }
+  FakeDriver::Get().devices.clear();
+  EXPECT_THAT(resolve("llama3_tied", &report), ::testing::StartsWith("cpu:"));
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST_F(OnFakeGpu, EveryGpuAndOptionHasItsOwnCachedEngine) {
+  ::setenv("XDG_CACHE_HOME", ScratchDir("cuda_paths").c_str(), 1);
+  std::set<std::string> paths;
+  const auto add = [&](auto change) {
+    BuildOptions options = Tuned("");
+    change(&options);
+    const auto path = CachedEnginePath(GoldenCheckpoint("llama3_tied"), options);
+    ASSERT_TRUE(path.ok()) << path.status().message();
+    EXPECT_TRUE(paths.insert(*path).second) << *path;
+  };
+  add([](BuildOptions*) {});
+  add([](BuildOptions* o) { o->dtype = DType::kF8E4M3; });
+  add([](BuildOptions* o) { o->dtype = DType::kF8E4M3, o->fp8_scales = Fp8Scales::kTensor; });
+  add([](BuildOptions* o) { o->kv_dtype = DType::kF8E4M3; });
+  add([](BuildOptions* o) { o->tune = false; });
+  add([](BuildOptions* o) { o->target = "sm_80", o->tune = false; });
+  FakeDriver::Get().devices[0].name = "Fake H100";
+  add([](BuildOptions*) {});
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST(CudaTactics, StaleOnesAreNotUsed) {
+  const cuda::GemmChip chip = cuda::TypicalChip(90);
+  const auto good =
+      DefaultCudaTactics(chip).Choose({.N = 256, .K = 128, .x_type = DType::kBf16}, DType::kF32);
+  ASSERT_TRUE(good.ok());
+  EXPECT_EQ(good->buckets.size(), std::size(cuda::kGemmTokenBuckets));
+  const cuda::GemmProblem problem{.epilogue = cuda::GemmEpilogue::kF32, .n = 256, .k = 128};
+  EXPECT_TRUE(IsUsableCudaTactic(*good, problem, chip));
+  const auto usable = [&](auto change) {
+    GemmTactic tactic = *good;
+    change(&tactic);
+    return IsUsableCudaTactic(tactic, problem, chip);
+  };
+  EXPECT_FALSE(usable([](GemmTactic* t) { t->buckets.clear(); }));
+  EXPECT_FALSE(usable([](GemmTactic* t) { t->buckets[0].kernel = "avx512_bf16"; }));
+  EXPECT_FALSE(usable([](GemmTactic* t) { t->buckets[0].kernel = "cublaslt_0"; }));
+  EXPECT_FALSE(usable([](GemmTactic* t) { t->buckets.back().kernel = t->buckets.front().kernel; }))
+      << "a kernel for one token";
+  EXPECT_EQ(DefaultCudaTactics(chip)
+                .Choose({.N = 256, .K = 96, .x_type = DType::kBf16}, DType::kF32)
+                .status()
+                .code(),
+            StatusCode::kUnsupported);
+}
+
+// With NVIDIA's compiler (make test-kernels): the kernels of a whole engine, for every chip; none spills.
+TEST(CudaKernels, CompileForEveryChip) {
+  if (std::getenv("LATHE_NVRTC") == nullptr) {
+    std::puts("no NVRTC: LATHE_NVRTC is not set");
+    return;
+  }
+  const std::string out = ScratchDir("cuda_nvrtc");
+  static constexpr const char* kChips[] = {"sm_90a", "sm_80", "sm_86", "sm_89", "sm_100a", "sm_120a"};
+  for (const char* target : kChips)
+    for (const DType dtype : {DType::kBf16, DType::kF8E4M3}) {
+      if (dtype == DType::kF8E4M3 && std::string(target) != "sm_90a") continue;
+      SCOPED_TRACE(target);
+      BuildOptions options = Cross(out + "/a.lathe");
+      options.target = target;
+      options.dtype = options.kv_dtype = dtype;
+      options.threads = 0;
+      options.cuda.nvrtc = nullptr;
+      const auto report = BuildEngine(LATHE_SOURCE_DIR "/models/tales-16m", options);
+      ASSERT_TRUE(report.ok()) << report.status().message();
+      EXPECT_TRUE(report->warnings.empty()) << report->warnings[0];
+      const auto engine = EngineReader::Open(options.output);
+      ASSERT_TRUE(engine.ok());
+      const auto source = WeightSource::Open(LATHE_SOURCE_DIR "/models/tales-16m");
+      ASSERT_TRUE(source.ok());
+      EngineWeights(*engine, *source).CompareAll();
+      const auto kernels = Kernels(*engine);
+      for (const auto& entry : kernels.entries()) {
+        EXPECT_GT(entry.resources.registers, 0) << entry.entry;
+        EXPECT_EQ(static_cast<char>(entry.cubin[0]), '\x7f') << "an ELF file";
+      }
+    }
+}
+
+}  // namespace
+}  // namespace lathe
