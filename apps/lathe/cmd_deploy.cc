@@ -1,6 +1,4 @@
 // `lathe deploy k8s`: Kubernetes manifests on standard output.
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -9,6 +7,7 @@
 #include "base/status.h"
 #include "commands.h"
 #include "deploy/kubernetes.h"
+#include "formats/engine_file.h"
 #include "serve/server/config.h"
 
 namespace lathe::cli {
@@ -68,7 +67,11 @@ Status TakeLocalEngine(deploy::KubernetesOptions* options) {
         options->model.c_str());
   }
   if (!FileExists(options->model)) return {};
-  LATHE_ASSIGN_OR_RETURN(const uint64_t bytes, FileSize(options->model));
+  LATHE_ASSIGN_OR_RETURN(const EngineReader engine, EngineReader::Open(options->model));
+  const EngineIdentity& identity = engine.identity();
+  LATHE_RETURN_IF_ERROR(
+      deploy::CheckEngine(*options, identity.target, identity.tp * identity.pp).WithContext(options->model));
+  const uint64_t bytes = engine.file_bytes();
   const std::string file = std::filesystem::path(options->model).filename().string();
   if (options->memory.empty()) {
     options->memory = std::to_string((bytes + kGiB - 1) / kGiB + kMemoryBeside) + "Gi";

@@ -206,6 +206,38 @@ TEST(KubernetesYaml, RefusesWithTheOptionsName) {
   }
 }
 
+TEST(CheckEngine, AnEngineAndItsPods) {
+  struct Case {
+    const char* target;
+    int ranks;
+    const char* gpu;
+    int gpus;
+    const char* says;  // nullptr: they fit
+  };
+  const Case cases[] = {
+      {"cpu:avx512", 1, "", 1, nullptr},
+      {"cpu:avx512", 2, "", 1, nullptr},
+      {"cuda:sm_90a", 1, "h200", 1, nullptr},
+      {"cuda:sm_90a", 4, "h100", 4, nullptr},
+      {"cuda:sm_90a", 1, "", 1, "--gpu is not given; that runs on h100, h100-mega, h200"},
+      {"cuda:sm_89", 1, "h200", 1, "for cuda:sm_89, but --gpu is h200; that runs on l4"},
+      {"cuda:sm_86", 1, "l4", 1, "none of the GPUs"},
+      {"cpu:avx512", 1, "h200", 1, "lathe build --target cuda:sm_90a"},
+      {"cuda:sm_90a", 2, "h200", 1, "2 ranks, one for each GPU, but --gpus is 1"},
+  };
+  for (const Case& c : cases) {
+    KubernetesOptions options;
+    options.gpu = c.gpu;
+    options.gpus = c.gpus;
+    const Status status = CheckEngine(options, c.target, c.ranks);
+    EXPECT_EQ(status.ok(), c.says == nullptr) << c.target << " " << c.gpu << ": " << status.message();
+    if (c.says != nullptr) {
+      EXPECT_EQ(status.code(), StatusCode::kMismatch);
+      EXPECT_THAT(status.message(), HasSubstr(c.says));
+    }
+  }
+}
+
 TEST(ParseReplicas, OneOrTwoNumbers) {
   int low = 0, high = 0;
   EXPECT_TRUE(ParseReplicas("3", &low, &high).ok());

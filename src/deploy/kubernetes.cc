@@ -13,15 +13,21 @@ namespace {
 constexpr int kMaxReplicas = 1000;
 constexpr int kMaxGpus = 16;
 
-// GKE's names of accelerators: https://cloud.google.com/kubernetes-engine/docs/concepts/gpus
+// GKE's names of accelerators (https://cloud.google.com/kubernetes-engine/docs/concepts/gpus), and what an
+// engine for them is built for.
 struct Gpu {
   const char* name;
   const char* accelerator;
+  const char* target;
 };
 constexpr Gpu kGpus[] = {
-    {"l4", "nvidia-l4"},          {"a100", "nvidia-tesla-a100"},          {"a100-80gb", "nvidia-a100-80gb"},
-    {"h100", "nvidia-h100-80gb"}, {"h100-mega", "nvidia-h100-mega-80gb"}, {"h200", "nvidia-h200-141gb"},
-    {"b200", "nvidia-b200"},
+    {"l4", "nvidia-l4", "cuda:sm_89"},
+    {"a100", "nvidia-tesla-a100", "cuda:sm_80"},
+    {"a100-80gb", "nvidia-a100-80gb", "cuda:sm_80"},
+    {"h100", "nvidia-h100-80gb", "cuda:sm_90a"},
+    {"h100-mega", "nvidia-h100-mega-80gb", "cuda:sm_90a"},
+    {"h200", "nvidia-h200-141gb", "cuda:sm_90a"},
+    {"b200", "nvidia-b200", "cuda:sm_100a"},
 };
 
 const Gpu* FindGpu(const std::string& name) {
@@ -297,6 +303,31 @@ Expected<Objects> Compose(const KubernetesOptions& options) {
 }
 
 }  // namespace
+
+Status CheckEngine(const KubernetesOptions& options, const std::string& target, int ranks) {
+  const Gpu* gpu = FindGpu(options.gpu);
+  const bool for_gpu = target.starts_with("cuda:");
+  const bool fits = for_gpu ? gpu != nullptr && target == gpu->target : options.gpu.empty();
+  if (fits && (!for_gpu || ranks == options.gpus)) return {};
+  if (fits) {
+    return Error(StatusCode::kMismatch, "the engine has %d ranks, one for each GPU, but --gpus is %d", ranks,
+                 options.gpus);
+  }
+  if (!for_gpu) {
+    return Error(
+        StatusCode::kMismatch,
+        "the engine is for %s and would leave a GPU idle: leave --gpu out, or build one for it (lathe build "
+        "--target %s)",
+        target.c_str(), gpu == nullptr ? "cuda" : gpu->target);
+  }
+  std::string names;
+  for (const Gpu& other : kGpus) {
+    if (target == other.target) names += (names.empty() ? "" : ", ") + std::string(other.name);
+  }
+  return Error(StatusCode::kMismatch, "the engine is for %s, but --gpu is %s; that runs on %s",
+               target.c_str(), options.gpu.empty() ? "not given" : options.gpu.c_str(),
+               names.empty() ? "none of the GPUs that --gpu knows" : names.c_str());
+}
 
 std::string GpuNames() {
   std::string names;

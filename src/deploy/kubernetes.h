@@ -36,6 +36,10 @@ struct KubernetesOptions {
 // The manifests as one YAML text, or the fault of an option (kInvalidArgument), which it names.
 Expected<std::string> KubernetesYaml(const KubernetesOptions& options);
 
+// Whether an engine for `target` ("cpu:avx512", "cuda:sm_90a") with so many ranks runs on the pods of
+// `options`; kMismatch with both sides, and what to do, where it does not.
+Status CheckEngine(const KubernetesOptions& options, const std::string& target, int ranks);
+
 // "2" or "2..8" into *low and *high; 1 to 1000.
 Status ParseReplicas(const std::string& text, int* low, int* high);
 

@@ -74,15 +74,29 @@ def as_text(item):
     return yaml.safe_dump(item)
 
 
-def test_an_engine_file_of_this_machine(lathe, tmp_path):
-    engine = tmp_path / "tales.lathe"
-    engine.write_bytes(b"\0" * 4096)
+@pytest.fixture(scope="module")
+def engine(lathe, tmp_path_factory):
+    path = tmp_path_factory.mktemp("engine") / "tales.lathe"
+    subprocess.run([lathe, "build", "models/tales-16m", "--no-tune", "--quiet", "-o", str(path)], check=True, cwd=ROOT)
+    return path
+
+
+def test_an_engine_file_of_this_machine(lathe, engine):
     done = deploy(lathe, str(engine))
     objects = parse(done.stdout)
     _, container = server_of(objects)
     assert {"name": "LATHE_MODEL", "value": "/models/tales.lathe"} in container["env"]
     assert container["resources"]["limits"]["memory"] == "9Gi"
     assert "tales.lathe on the claim lathe-models" in done.stderr
+
+
+def test_an_engine_of_another_machine_and_a_broken_one(lathe, engine, tmp_path):
+    done = deploy(lathe, str(engine), *GPU)
+    assert done.returncode == 1 and done.stdout == "" and "would leave a GPU idle" in done.stderr
+    broken = tmp_path / "broken.lathe"
+    broken.write_bytes(engine.read_bytes()[:5000])
+    done = deploy(lathe, str(broken))
+    assert done.returncode == 1 and done.stdout == "" and str(broken) in done.stderr
 
 
 def test_a_longer_drain_has_a_longer_grace_period(lathe):

@@ -3,7 +3,9 @@
 killed: its own requests fail, with a clean error, and no other.
 
 This program plays the kubelet (probes, preStop, grace) and the endpoints controller (which servers the proxy uses);
-every period, threshold and setting comes from the rendered Deployment. Prints one line of JSON."""
+every period, threshold and setting comes from the rendered Deployment. Prints one line of JSON.
+
+Usage: rolling.py [OVERLAY]"""
 import asyncio
 import json
 import os
@@ -329,8 +331,8 @@ async def kill(pods, load, proxy, verdict):
                 kill_retried=proxy.retried() - retried, kill_back_s=back)
 
 
-async def rehearse(folder, verdict):
-    spec = Spec(one(render("base"), "Deployment"))
+async def rehearse(overlay, folder, verdict):
+    spec = Spec(one(render(overlay), "Deployment"))
     key, keys = make_keys(folder)
     pods = [Pod(number, spec, folder, keys) for number in range(PODS)]
     proxy = Proxy(folder, pods)
@@ -367,9 +369,11 @@ async def rehearse(folder, verdict):
 
 
 def main():
+    overlay = sys.argv[1] if len(sys.argv) > 1 else "base"
     verdict = Verdict("rolling")
+    verdict.set(overlay=overlay)
     with tempfile.TemporaryDirectory(prefix="lathe-rolling-") as folder:
-        asyncio.run(rehearse(pathlib.Path(folder), verdict))
+        asyncio.run(rehearse(overlay, pathlib.Path(folder), verdict))
     verdict.finish()
 
 
