@@ -8,8 +8,7 @@
 #
 # Sections, in their order (a fault or the time limit of one does not end the others):
 #   info        program, device, disk, memory
-#   synth       checkpoints with random weights in the models' exact shapes
-#   build       build of every engine from a warm page cache, and its load
+#   build       checkpoints with random weights in the models' exact shapes, every engine from a warm page cache, its load
 #   right       perplexity of models/tales-16m: CPU, this target, and its fp8
 #   roof        what the device reads at most, in this run
 #   latency     one stream, 128 and 8,192 tokens of context
@@ -27,15 +26,16 @@
 # TARGET      of `lathe build` (default cuda); KINDS: engines to build (default "bf16 fp8")
 # FP8_FLAGS   of `lathe build` for fp8 weights and KV (default "--dtype fp8 --kv-dtype fp8")
 # RUN_FLAGS   of every `lathe bench` (e.g. "--threads 1"); BATCH_FLAGS of those with more than one stream
-# WORK        folder for checkpoints and engines (default build/h200): 32 GB a model, with fp8 40
-# FACTOR      part of the published number of requests (default 1; at least one wave of WAVE requests, default 1024)
+# WORK        folder for checkpoints and engines (default build/h200): 62 GB; checkpoints are removed once built, but KEEP=1
+# FACTOR      part of the published number of requests (default 1), but at least as many as run at once: those that fill
+#             WAVE_TOKENS of KV cache (default 1800000 in fp8, half of it in bf16). FACTOR=0: those, ten minutes in fp8
 # ROWS        in/out of the throughput rows (default all nine); BATCHES, INPUTS of `batch`; ITERATIONS (default 3)
 # LIMIT       seconds for each section (default 1800), LIMIT_ROW for each command (default 1200)
 # PYTHON      with torch and transformers, for the peers (default python3); PEER_FLAGS of bench/h200_peer.py
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-ALL="info synth build right roof latency first batch throughput host serve peers kernels table"
+ALL="info build right roof latency first batch throughput host serve peers kernels table"
 ONLY=$ALL RESULTS=bench/results/h200-$(date -u +%Y%m%dT%H%M%SZ) SUMMARY= SECTION=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -52,7 +52,8 @@ export LATHE=${LATHE:-$(either build/gpu/lathe build/release/bin/lathe)}
 export GPU_TEST=${GPU_TEST:-$(either build/gpu/gpu_test build/release/gpu_test)}
 export MODELS=${MODELS:-llama-3.1-8b mistral-7b} TARGET=${TARGET:-cuda} KINDS=${KINDS:-bf16 fp8} WORK=${WORK:-build/h200}
 export FP8_FLAGS=${FP8_FLAGS:---dtype fp8 --kv-dtype fp8} RUN_FLAGS=${RUN_FLAGS:-} BATCH_FLAGS=${BATCH_FLAGS:-}
-export FACTOR=${FACTOR:-1} WAVE=${WAVE:-1024} BATCHES=${BATCHES:-1 8 32 256} INPUTS=${INPUTS:-32 512 2048}
+export FACTOR=${FACTOR:-1} WAVE_TOKENS=${WAVE_TOKENS:-1800000} KEEP=${KEEP:-} BATCHES=${BATCHES:-1 8 32 256}
+export INPUTS=${INPUTS:-32 512 2048}
 export ROWS=${ROWS:-128/128 128/2048 128/4096 500/2000 1000/1000 2048/128 2048/2048 5000/500 20000/2000}
 export ITERATIONS=${ITERATIONS:-3} STREAMS=${STREAMS:-256} LIMIT=${LIMIT:-1800} LIMIT_ROW=${LIMIT_ROW:-1200}
 export PYTHON=${PYTHON:-python3} PEER_FLAGS=${PEER_FLAGS:-}
@@ -109,16 +110,15 @@ section_info() {
   cat "$RESULTS/info.version.log" "$RESULTS/info.devices.log"
 }
 
-section_synth() {
-  local model
-  for model in $MODELS; do
-    [ -e "$(checkpoint "$model")" ] || row "synth.$model" "$LATHE" synth --config "bench/configs/$model.json" -o "$WORK/$model"
-  done
-}
-
 section_build() {
-  local model kind flags
+  local model kind flags made
   for model in $MODELS; do
+    made=
+    if ! ls "$(checkpoint "$model")"/*.safetensors > /dev/null 2>&1; then
+      rm -rf "${WORK:?}/$model"
+      row "synth.$model" "$LATHE" synth --config "bench/configs/$model.json" -o "$WORK/$model" || continue
+      made=1
+    fi
     for kind in $KINDS; do
       flags=; [ "$kind" = fp8 ] && flags=$FP8_FLAGS
       cat "$(checkpoint "$model")"/*.safetensors > /dev/null  # warm
@@ -129,6 +129,8 @@ section_build() {
       row "load.$(name_of "$model").$kind" python3 bench/h200_times.py load "$RESULTS/load.$(name_of "$model").$kind.json" \
         "$LATHE" run "$(engine "$model" "$kind")" "a" --max-tokens 1 --quiet $RUN_FLAGS
     done
+    # The other sections read its config alone.
+    [ -n "$made" ] && [ -z "$KEEP" ] && rm -f "$WORK/$model"/*.safetensors
   done
 }
 
@@ -163,10 +165,12 @@ batch() {
 section_batch() { each_engine batch; }
 
 # Published numbers of requests: 30,000 of the shortest, 3,000, 1,500 where the sequences are long, 1,000 of the longest.
-requests() {  # IN/RESULTS
-  local n
-  case $1 in 128/128) n=30000 ;; 128/4096 | 2048/2048 | 5000/500) n=1500 ;; 20000/2000) n=1000 ;; *) n=3000 ;; esac
-  awk "BEGIN { n = $n * $FACTOR; if (n < $WAVE) n = $WAVE; if (n > $n) n = $n; printf \"%d\", n }"
+requests() {  # KIND IN OUT
+  local n tokens=$WAVE_TOKENS
+  case $2/$3 in 128/128) n=30000 ;; 128/4096 | 2048/2048 | 5000/500) n=1500 ;; 20000/2000) n=1000 ;; *) n=3000 ;; esac
+  [ "$1" = fp8 ] || tokens=$((tokens / 2))
+  awk "BEGIN { wave = $tokens / ($2 + $3); if (wave > ${CONCURRENCY:-4096}) wave = ${CONCURRENCY:-4096}
+               n = $n * $FACTOR; if (n < wave) n = wave; if (n > $n) n = $n; printf \"%d\", n < 1 ? 1 : n }"
 }
 nine_rows() {
   local one in out name
@@ -174,7 +178,7 @@ nine_rows() {
     in=${one%/*} out=${one#*/} name=throughput.$(name_of "$1").$2.${one%/*}.${one#*/}
     [ $((in + out)) -le "$(context "$1")" ] || { echo "  $name: left out, longer than the model's context"; continue; }
     # shellcheck disable=SC2086
-    row "$name" "$LATHE" bench throughput "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --requests "$(requests "$one")" \
+    row "$name" "$LATHE" bench throughput "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --requests "$(requests "$2" "$in" "$out")" \
       --input-len "$in" --output-len "$out" --concurrency "${CONCURRENCY:-4096}" --step-tokens "${STEP_TOKENS:-8192}" \
       --context $((in + out + 1)) --json "$RESULTS/$name.json"
   done
