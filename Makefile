@@ -75,7 +75,7 @@ test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis,
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
 	@$(MAKE) --no-print-directory test-deploy
 
-test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; a rolling restart and a kill behind HAProxy (2 minutes)
+test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; rolling restarts and kills behind HAProxy (4 minutes)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/deploy/run.sh $(CLIENTS)/bin/python
 
 $(KERNELS)/ready: tests/kernels/requirements.txt

@@ -40,7 +40,9 @@ class Spec:
         self.grace = pod["terminationGracePeriodSeconds"]
         self.min_ready = deployment["spec"]["minReadySeconds"]
         strategy = deployment["spec"]["strategy"]["rollingUpdate"]
-        assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (1, 0), "rolled in another way than this rehearses"
+        # One old pod goes before its successor comes, or after it.
+        self.surge = strategy["maxSurge"] == 1
+        assert (strategy["maxUnavailable"], strategy["maxSurge"]) in ((1, 0), (0, 1)), "rolled in another way than this rehearses"
 
     def probe(self, name):
         return self.container[name]
@@ -280,34 +282,43 @@ class Load:
         return {kind: outcomes.count(kind) for kind in sorted(set(outcomes))}
 
 
+async def begin(pod, spec, starts):
+    pod.start()
+    await pod.wait_ready()
+    starts.append(time.monotonic() - pod.started)
+    await asyncio.sleep(spec.min_ready)
+
+
 async def roll(pods, load, proxy, spec, verdict):
-    """Every pod replaced, one at a time."""
-    begin, drains, starts, running = time.monotonic(), [], [], []
-    for pod in pods:
-        old = pod.process.pid
+    """Every pod replaced, one at a time; the pods that serve afterwards. The last of `pods` does not run yet: with a surge
+    the first successor takes its place, and each further one that of the pod that went before."""
+    start, drains, starts, running, now = time.monotonic(), [], [], [], []
+    spare = pods[-1]
+    for pod in pods[:-1]:
+        if spec.surge:
+            await begin(spare, spec, starts)
         code, seconds, ran = await pod.terminate()
         verdict.check(code == 0, f"{pod.name} ended with {code} after SIGTERM")
         drains.append(seconds)
         running.append(ran)
-        pod.start()
-        await pod.wait_ready()
-        starts.append(time.monotonic() - pod.started)
-        verdict.check(pod.process.pid != old, f"{pod.name} is the same process")
-        await asyncio.sleep(spec.min_ready)
+        if not spec.surge:
+            await begin(pod, spec, starts)
+        now.append(spare if spec.surge else pod)
+        spare = pod
     counts = load.count()
     failed = {kind: n for kind, n in counts.items() if kind != "good"}
     verdict.check(not failed, f"failed while rolling: {failed}")
     verdict.check(proxy.retried() == 0, f"{proxy.retried()} connections were tried again while rolling")
     verdict.check(counts.get("good", 0) > 10 * CLIENTS, "hardly any request was served")
     verdict.set(rolled_requests=counts.get("good", 0), rolled_failed=sum(failed.values()), rolled_retried=proxy.retried(),
-                rolled_s=time.monotonic() - begin, running_at_sigterm=running, slowest_drain_s=max(drains),
+                rolled_s=time.monotonic() - start, running_at_sigterm=running, slowest_drain_s=max(drains),
                 slowest_ready_s=max(starts))
+    return now
 
 
-async def kill(pods, load, proxy, verdict):
+async def kill(victim, load, proxy, verdict):
     """One pod killed and started again."""
-    victim, since = pods[1], time.monotonic()
-    retried = proxy.retried()
+    since, retried = time.monotonic(), proxy.retried()
     await asyncio.sleep(3)
     running = await victim.running()
     killed = time.monotonic()
@@ -334,19 +345,20 @@ async def kill(pods, load, proxy, verdict):
 async def rehearse(overlay, folder, verdict):
     spec = Spec(one(render(overlay), "Deployment"))
     key, keys = make_keys(folder)
-    pods = [Pod(number, spec, folder, keys) for number in range(PODS)]
+    pods = [Pod(number, spec, folder, keys) for number in range(PODS + 1)]
     proxy = Proxy(folder, pods)
     try:
         for pod in pods:
             pod.proxy = proxy
+        for pod in pods[:PODS]:
             pod.start()
             await pod.wait_ready()
         load = Load(proxy.port, key)
         await load.learn()
         clients = [asyncio.create_task(load.client(i)) for i in range(CLIENTS)]
         await asyncio.sleep(2)
-        await roll(pods, load, proxy, spec, verdict)
-        await kill(pods, load, proxy, verdict)
+        serving = await roll(pods, load, proxy, spec, verdict)
+        await kill(serving[1], load, proxy, verdict)
         load.stopping = True
         await asyncio.wait_for(asyncio.gather(*clients), 120)
         for pod in pods:

@@ -6,5 +6,7 @@ cd "$(dirname "$0")/../.."
 
 failed=0
 "$python" -m pytest -q --tb=short -p no:cacheprovider tests/deploy || failed=1
-"$python" tests/deploy/rolling.py || failed=1
+for overlay in base cpu spot; do
+  "$python" tests/deploy/rolling.py "$overlay" || failed=1
+done
 exit "$failed"
