@@ -20,6 +20,7 @@ struct Options {
   std::string dir;
   std::optional<std::string> output, dtype, kv_dtype, fp8_scales, numeric;
   BuildOptions build;
+  std::optional<int> device;
   bool no_tune = false, quiet = false;
 };
 
@@ -52,6 +53,7 @@ Expected<int> Run(const Options& options) {
   if (options.dtype) {
     LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
   }
+  build.cuda.device = options.device.value_or(-1);
   if (options.kv_dtype && *options.kv_dtype != "auto") {
     LATHE_ASSIGN_OR_RETURN(build.kv_dtype, ParseKvType(*options.kv_dtype));
   }
@@ -95,6 +97,7 @@ void AddBuild(Command& root) {
       "--target", &options->build.target,
       "cpu (the best of this machine), cpu:portable, cpu:avx2, cpu:avx512, cpu:avx512bf16; cuda (the "
       "GPU here), cuda:sm_80, 86, 89, 90a, 100a, 120a; auto (cuda or else cpu)");
+  command.Option("--device", &options->device, "Which GPU, as lathe devices counts them", "the first usable");
   command.Option("--timing-cache", &options->build.timing_cache,
                  "File of earlier measurements, read and added to");
   command.Flag("--no-tune", &options->no_tune,

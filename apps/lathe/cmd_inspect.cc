@@ -13,7 +13,7 @@ namespace {
 
 struct Options {
   std::string path;
-  bool plan = false, tuning = false, json = false, verify = false;
+  bool plan = false, tuning = false, kernels = false, json = false, verify = false;
 };
 
 Expected<int> Run(const Options& options) {
@@ -30,7 +30,7 @@ Expected<int> Run(const Options& options) {
     std::printf("%s\n", DumpJson(description, 2).c_str());
     return kExitOk;
   }
-  const bool chosen = options.plan || options.tuning;
+  const bool chosen = options.plan || options.tuning || options.kernels;
   std::string out;
   if (!chosen) {
     LATHE_ASSIGN_OR_RETURN(out, IdentityTable(engine));
@@ -41,6 +41,10 @@ Expected<int> Run(const Options& options) {
   }
   if (options.tuning) {
     LATHE_ASSIGN_OR_RETURN(const std::string table, TuningTable(engine));
+    out += out.empty() ? table : "\n" + table;
+  }
+  if (options.kernels) {
+    LATHE_ASSIGN_OR_RETURN(const std::string table, KernelTable(engine));
     out += out.empty() ? table : "\n" + table;
   }
   if (options.verify) {
@@ -62,6 +66,8 @@ void AddInspect(Command& root) {
   command.Flag("--plan", &options->plan, "The memory plan: weights, buffers, keys and values");
   command.Flag("--tuning", &options->tuning,
                "The kernel chosen for each matmul, its measured time and its share of the roof");
+  command.Flag("--kernels", &options->kernels,
+               "The compiled kernels of an engine for GPUs: registers, spills, shared memory");
   command.Flag("--json", &options->json, "Everything, as JSON");
   command.Flag("--verify", &options->verify, "Check the checksums of the weights too");
   command.OnRun([options] { return Run(*options); });

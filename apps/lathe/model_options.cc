@@ -37,6 +37,7 @@ Expected<std::string> Resolve(const ModelOptions& options) {
   BuildOptions build;
   build.threads = options.engine.threads;
   build.target = options.target;
+  build.cuda.device = options.engine.device;
   if (options.dtype) {
     LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
   }

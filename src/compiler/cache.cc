@@ -119,6 +119,7 @@ Expected<std::string> ResolveFor(const std::string& dir, const BuildOptions& opt
   BuildOptions build = options;
   build.output = engine;
   build.target = target.Name();
+  if (target.device) build.cuda.device = target.device->ordinal;
   LATHE_ASSIGN_OR_RETURN(BuildReport built, BuildEngine(dir, build));
   if (report != nullptr) *report = std::move(built);
   return engine;

@@ -168,6 +168,22 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
     }
 }
 
+TEST(CudaBuild, Inspects) {
+  BuildOptions options = Cross(ScratchDir("cuda_inspect") + "/a.lathe");
+  options.dtype = options.kv_dtype = DType::kF8E4M3;
+  const EngineReader engine = Build(GoldenCheckpoint("llama3_tied"), options);
+  const auto identity = IdentityTable(engine), memory = MemoryTable(engine), kernels = KernelTable(engine);
+  ASSERT_TRUE(identity.ok() && memory.ok() && kernels.ok());
+  EXPECT_THAT(*identity, HasSubstr("for sm_90a, for drivers of CUDA 13.0 and newer; none spills registers"));
+  EXPECT_THAT(*identity, HasSubstr("fp8, products fp8-tensor"));
+  EXPECT_THAT(*memory, HasSubstr("a token, fp8; pages of 64 tokens"));
+  EXPECT_THAT(*kernels, HasSubstr("sample_512"));
+  const auto json = DescribeEngine(engine);
+  ASSERT_TRUE(json.ok());
+  EXPECT_EQ((*json)["kernels"]["kernels"].size(), Kernels(engine).entries().size());
+  EXPECT_EQ((*json)["kernels"]["kernels"][0]["registers"].get<int>(), 32);
+}
+
 TEST(CudaBuild, EveryChipByBothOfItsNames) {
   const std::string out = ScratchDir("cuda_chips");
   for (const int sm : {80, 86, 89, 90, 100, 120}) {
@@ -355,6 +371,20 @@ TEST_F(OnFakeGpu, RefusesAGpuThatIsNotThereOrNotFit) {
   EXPECT_THAT(fault("cuda"), HasSubstr("--target cuda:sm_90a --no-tune"));
   FakeDriver::Get().devices.clear();
   EXPECT_THAT(fault("cuda"), HasSubstr("the driver lists none"));
+  FakeDriver::Get().devices.resize(1);
+  // The one that is asked for, and no other.
+  FakeDriver::Get().devices.push_back({.name = "Fake A100", .major = 8});
+  for (const int device : {0, 1, 2}) {
+    const CudaTools tools{.driver = driver_.get(), .nvrtc = &Compiler(), .device = device};
+    const auto target = ParseTarget("cuda", tools);
+    EXPECT_EQ(target.ok(), device < 2);
+    if (target.ok()) {
+      EXPECT_EQ(target->Name(), device == 0 ? "cuda:sm_90a" : "cuda:sm_80");
+    } else {
+      EXPECT_THAT(target.status().message(), HasSubstr("there is no device 2"));
+    }
+  }
+  EXPECT_EQ(ParseTarget("cuda:sm_80", {.driver = driver_.get()})->device->ordinal, 1);
   FakeDriver::Get().devices.resize(1);
   // Cubins of this compiler would not load.
   FakeDriver::Get().version = 12040;

@@ -1,11 +1,14 @@
 #include "compiler/inspect.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "kernels/api/kernel.h"
 #include "model/spec_json.h"
+#include "plan/cuda/kernel_blob.h"
 #include "plan/plan.h"
+#include "platform/cuda/driver.h"
 
 namespace lathe {
 namespace {
@@ -50,6 +53,36 @@ Expected<std::vector<Plan>> ReadPlans(const EngineReader& engine) {
   return plans;
 }
 
+// Absent in engines for CPUs.
+Expected<std::optional<cuda::KernelBlob>> ReadKernels(const EngineReader& engine) {
+  if (!engine.HasBlob("kernels")) return std::optional<cuda::KernelBlob>();
+  LATHE_ASSIGN_OR_RETURN(const std::span<const std::byte> bytes, engine.Blob("kernels"));
+  LATHE_ASSIGN_OR_RETURN(cuda::KernelBlob blob, cuda::KernelBlob::Parse(bytes, engine.path()));
+  return std::optional(std::move(blob));
+}
+
+// "71 for sm_90a, for drivers of CUDA 13.0 and newer; none spills registers"
+std::string KernelSummary(const cuda::KernelBlob& kernels) {
+  const auto spills = [](const cuda::KernelBlob::Entry& e) { return e.resources.spill_bytes > 0; };
+  const auto spilling = std::count_if(kernels.entries().begin(), kernels.entries().end(), spills);
+  return StrFormat("%zu for %s, for drivers of CUDA %s and newer; %s", kernels.entries().size(),
+                   kernels.target().c_str(), cuda::VersionText(kernels.driver()).c_str(),
+                   spilling == 0 ? "none spills registers"
+                                 : StrFormat("%d spill registers", static_cast<int>(spilling)).c_str());
+}
+
+Json ToJson(const cuda::KernelBlob& kernels) {
+  Json out = {{"target", kernels.target()}, {"driver", kernels.driver()}, {"kernels", Json::array()}};
+  for (const cuda::KernelBlob::Entry& e : kernels.entries())
+    out["kernels"].push_back({{"entry", e.entry},
+                              {"bytes", e.cubin.size()},
+                              {"registers", e.resources.registers},
+                              {"spill_bytes", e.resources.spill_bytes},
+                              {"stack_bytes", e.resources.stack_bytes},
+                              {"static_shared", e.resources.static_shared}});
+  return out;
+}
+
 uint64_t KvBytesPerToken(const Plan& plan) {
   const KvLayout kv{plan.page_size, plan.n_kv_heads, plan.head_dim, plan.kv_type};
   return static_cast<uint64_t>(kv.PageBytes() / plan.page_size) * static_cast<uint64_t>(plan.n_layers);
@@ -60,6 +93,11 @@ uint64_t BufferBytes(const Plan& plan, bool logit_rows) {
   for (const BufferDef& buffer : plan.buffers)
     sum += buffer.logit_rows == logit_rows ? buffer.bytes_per_row : 0;
   return static_cast<uint64_t>(sum);
+}
+
+// As flags name it.
+const char* TypeName(DType type) {
+  return type == DType::kF8E4M3 ? "fp8" : type == DType::kBf16 ? "bf16" : "f32";
 }
 
 // What the passes did to the first rank's graph; "" for an engine that does not say.
@@ -116,6 +154,8 @@ Expected<Json> DescribeEngine(const EngineReader& engine) {
     rank["plan"] = ToJson(plan);
     out["ranks"].push_back(std::move(rank));
   }
+  LATHE_ASSIGN_OR_RETURN(const auto kernels, ReadKernels(engine));
+  if (kernels) out["kernels"] = ToJson(*kernels);
   return out;
 }
 
@@ -133,6 +173,8 @@ Expected<std::string> IdentityTable(const EngineReader& engine) {
       {"tuned on", id.machine.empty() ? "not tuned" : id.machine},
       {"ranks", StrFormat("tensor %d x pipeline %d", id.tp, id.pp)},
       {"built by", "lathe " + id.builder}};
+  LATHE_ASSIGN_OR_RETURN(const auto kernels, ReadKernels(engine));
+  if (kernels) rows.push_back({"kernels", KernelSummary(*kernels)});
   return FormatTable(rows, {false, false});
 }
 
@@ -145,7 +187,7 @@ Expected<std::string> MemoryTable(const EngineReader& engine) {
     std::vector<Row> rows = {
         {"  weights", Bytes(plan.WeightBytes()), StrFormat("%zu tensors", plan.weights.size())},
         {"  KV cache", Bytes(KvBytesPerToken(plan)),
-         StrFormat("a token; pages of %d tokens", plan.page_size)},
+         StrFormat("a token, %s; pages of %d tokens", TypeName(plan.kv_type), plan.page_size)},
         {"  buffers", Bytes(BufferBytes(plan, false)), "a row of a step"},
         {"", Bytes(BufferBytes(plan, true)), "a row of logits"}};
     for (const BufferDef& buffer : plan.buffers)
@@ -181,6 +223,17 @@ Expected<std::string> TuningTable(const EngineReader& engine) {
       }
     }
   return FormatTable(rows, {false, true, true, true, false, true, true, false});
+}
+
+Expected<std::string> KernelTable(const EngineReader& engine) {
+  LATHE_ASSIGN_OR_RETURN(const auto kernels, ReadKernels(engine));
+  if (!kernels) return std::string("the kernels of an engine for CPUs are part of lathe\n");
+  std::vector<Row> rows = {{"kernel", "registers", "spilled", "shared", "size"}};
+  for (const cuda::KernelBlob::Entry& e : kernels->entries())
+    rows.push_back({e.entry, std::to_string(e.resources.registers),
+                    Bytes(static_cast<uint64_t>(e.resources.spill_bytes)),
+                    Bytes(static_cast<uint64_t>(e.resources.static_shared)), Bytes(e.cubin.size())});
+  return FormatTable(rows, {false, true, true, true, true});
 }
 
 }  // namespace lathe

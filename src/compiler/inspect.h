@@ -9,8 +9,8 @@
 
 namespace lathe {
 
-// Identity, model, and for each rank its weights, buffers, ops and tactics; build information. kCorrupt for
-// an engine whose plans do not parse.
+// Identity, model, for each rank its weights, buffers, ops and tactics, the compiled kernels of an engine for
+// GPUs, and build information. kCorrupt for an engine whose plans or kernels do not parse.
 Expected<Json> DescribeEngine(const EngineReader& engine);
 
 // Tables ending in a newline.
@@ -19,5 +19,7 @@ Expected<std::string> MemoryTable(
     const EngineReader& engine);  // weights, buffers per row, KV per token; passes
 Expected<std::string> TuningTable(
     const EngineReader& engine);  // kernel per matmul and token count, us, % of roof
+// Compiled kernels with what they take of the chip; of an engine for CPUs a sentence that there are none.
+Expected<std::string> KernelTable(const EngineReader& engine);
 
 }  // namespace lathe

@@ -21,19 +21,23 @@ Status Unknown(const std::string& target) {
                known.c_str());
 }
 
-// The first GPU that can be used; of compute capability `sm`, if that is not 0.
+// The GPU that is meant, or the first that can be used; of compute capability `sm`, if that is not 0.
 Expected<cuda::DeviceInfo> FindDevice(const CudaTools& tools, int sm) {
   LATHE_ASSIGN_OR_RETURN(const cuda::Driver* driver, tools.LoadDriver());
   LATHE_ASSIGN_OR_RETURN(const std::vector<cuda::DeviceInfo> devices, cuda::ListDevices(*driver));
   std::string faults;
   for (const cuda::DeviceInfo& device : devices) {
-    if (device.unusable.empty() && (sm == 0 || device.sm == sm)) return device;
+    const bool meant = tools.device < 0 || tools.device == device.ordinal;
+    if (meant && device.unusable.empty() && (sm == 0 || device.sm == sm)) return device;
+    if (!meant) continue;
     faults +=
         StrFormat("%sdevice %d (%s) %s", faults.empty() ? "" : "; ", device.ordinal, device.name.c_str(),
                   device.unusable.empty() ? ("is " + device.Target()).c_str() : device.unusable.c_str());
   }
   return Error(StatusCode::kUnsupported, "no GPU here can be used: %s",
-               faults.empty() ? "the driver lists none" : faults.c_str());
+               !faults.empty()    ? faults.c_str()
+               : tools.device < 0 ? "the driver lists none"
+                                  : StrFormat("there is no device %d (lathe devices)", tools.device).c_str());
 }
 
 Expected<BuildTarget> CpuTarget(const std::string& target) {

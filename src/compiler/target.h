@@ -15,6 +15,7 @@ namespace lathe {
 struct CudaTools {
   const cuda::Driver* driver = nullptr;
   const cuda::Nvrtc* nvrtc = nullptr;
+  int device = -1;  // the GPU that is meant by "cuda" and "auto"; -1: the first that can be used
 
   Expected<const cuda::Driver*> LoadDriver() const;
   Expected<const cuda::Nvrtc*> LoadNvrtc() const;
@@ -24,7 +25,7 @@ struct BuildTarget {
   Isa isa = Isa::kPortable;
   // A CUDA device of this compute capability (90); 0: a CPU.
   int sm = 0;
-  // The device of this machine that is one, the first that can be used.
+  // The device of this machine that is one.
   std::optional<cuda::DeviceInfo> device = {};
   bool runs_here = true;
 
@@ -35,7 +36,7 @@ struct BuildTarget {
   std::string Name() const;
 };
 
-// "cpu": the best of this machine; "cpu:<isa>"; "cuda": the first GPU here that can be used; "cuda:sm_90a",
+// "cpu": the best of this machine; "cpu:<isa>"; "cuda": the GPU here that `tools` name; "cuda:sm_90a",
 // "cuda:sm_90" and without "cuda:" any chip that kernels are written for; "auto": cuda, or cpu where there is
 // no GPU to use. Errors: kInvalidArgument for anything else; for "cuda" what Driver::Load says, or
 // kUnsupported with why each GPU cannot be used.
