@@ -62,5 +62,5 @@ def test_blocks_that_need_kubectl(lathe, tmp_path):
     assert len(blocks) == 1
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", blocks[0]], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "name: chat-lathe\n" in done.stdout and "kind: HorizontalPodAutoscaler\n" in done.stdout
+    assert "namespace: chat\n" in done.stdout and "kind: HorizontalPodAutoscaler\n" in done.stdout
     assert "registry.example/team/lathe:0.1.0" in done.stdout
