@@ -70,6 +70,8 @@ class EngineCore final : public Engine {
   void RunDirectJobs();
   void FinishJob(DirectJob* job, DirectResult result);
   void RunStep();
+  Status RunOnDevice(const Step& step);
+  bool DeliverAtOnce() const;
   void Deliver();
   void CountStep(size_t n_sequences);
   void CountEnd(FinishReason outcome);
@@ -92,7 +94,9 @@ class EngineCore final : public Engine {
   StepPace pace_;
   std::vector<Command> taken_;
   std::vector<DirectJob*> jobs_;
-  std::vector<SequenceEvent> events_;
+  std::vector<SequenceEvent> events_;  // not yet delivered
+  bool step_runs_ = false;             // on the device, while events of the step before are delivered
+  std::vector<std::pair<RequestId, int>> ended_in_step_;  // by a stop string, meanwhile
   StepResult result_;
   OutputDelta delta_;
   Status dead_;

@@ -40,6 +40,10 @@ void EngineCore::RunCommand(Command* command) {
   } else if (command->job != nullptr) {
     jobs_.push_back(command->job);
   } else if (command->stream == nullptr) {
+    // Tokens that wait to be delivered are nobody's any more.
+    std::erase_if(events_, [id = command->id](const SequenceEvent& e) {
+      return e.request == id && e.finish == FinishReason::kNone;
+    });
     scheduler_.Cancel(command->id, FinishReason::kCancelled, Status::Ok(), &events_);
     Deliver();
   } else {
@@ -79,14 +83,14 @@ void EngineCore::RunStep() {
     scheduler_.LimitPromptRows(most.rows, most.long_rows);
   }
   const Step* step = scheduler_.BuildStep(NowSeconds(), &events_);
-  Deliver();
+  if (step == nullptr || !executor_->overlaps()) Deliver();
   if (step == nullptr) return;
   const double start = NowSeconds();
   for (RequestId id : scheduler_.started()) {
     const auto it = streams_.find(id);
     if (it != streams_.end()) it->second->Started(start);
   }
-  const Status status = executor_->Execute(*step, &result_);
+  const Status status = RunOnDevice(*step);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
   if (pace_.bounds()) {
@@ -94,17 +98,36 @@ void EngineCore::RunStep() {
                  scheduler_.step_long_rows(), counts_.last_step_time - start);
   }
   CountStep(step->sequences.size());
-  if (status.ok()) {
+  if (status.ok())
     scheduler_.ApplyResult(result_, &events_);
-    Deliver();
-  } else {
+  else
     scheduler_.DropStep();
+  for (const auto& [request, index] : ended_in_step_) scheduler_.FinishSequence(request, index);
+  ended_in_step_.clear();
+  if (!status.ok())
     DeviceFailed(status);
-  }
+  else if (DeliverAtOnce())
+    Deliver();
 }
 
-// Hands out events_ and empties it. Only events of a step's result can end a continuation here (by a stop
-// string), so no step is under way then.
+// While the device works by itself, what the step before gave is delivered: text and callbacks of hundreds of
+// sequences take as long as a good part of a step.
+Status EngineCore::RunOnDevice(const Step& step) {
+  LATHE_RETURN_IF_ERROR(executor_->Begin(step));
+  step_runs_ = true;
+  Deliver();
+  step_runs_ = false;
+  return executor_->Finish(&result_);
+}
+
+// Events wait for the next step, unless there is none, or they point at what building it takes away.
+bool EngineCore::DeliverAtOnce() const {
+  return !executor_->overlaps() || scheduler_.idle() ||
+         std::ranges::any_of(events_, [](const SequenceEvent& e) { return e.prompt != nullptr; });
+}
+
+// Hands out events_ and empties it. Only events of a step's result can end a continuation here, by a stop
+// string; with the next step under way, the scheduler learns of it when that has ended.
 void EngineCore::Deliver() {
   for (const SequenceEvent& event : events_) {
     const auto it = streams_.find(event.request);
@@ -113,7 +136,10 @@ void EngineCore::Deliver() {
     RequestStream& stream = *it->second;
     stream.Fill(event, &delta_);
     if (delta_.finish != FinishReason::kNone && event.finish == FinishReason::kNone) {
-      scheduler_.FinishSequence(event.request, event.index);
+      if (step_runs_)
+        ended_in_step_.emplace_back(event.request, event.index);
+      else
+        scheduler_.FinishSequence(event.request, event.index);
     }
     if (!stream.Call(delta_)) Cancel(event.request);
     if (stream.done()) {

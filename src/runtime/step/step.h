@@ -70,6 +70,19 @@ class StepExecutor {
   virtual const ExecutorLimits& limits() const = 0;
   // Runs one step to its end. A failure is a device fault: every request in the step fails with it.
   virtual Status Execute(const Step& step, StepResult* result) = 0;
+
+  // Execute in two halves. Where the device works by itself meanwhile (overlaps), the caller has the time
+  // between them for other things; `step` and what it points to stay as they are until Finish has returned.
+  // After a Begin that fails there is no Finish.
+  virtual bool overlaps() const { return false; }
+  virtual Status Begin(const Step& step) {
+    begun_ = &step;
+    return Status::Ok();
+  }
+  virtual Status Finish(StepResult* result) { return Execute(*begun_, result); }
+
+ private:
+  const Step* begun_ = nullptr;
 };
 
 }  // namespace lathe

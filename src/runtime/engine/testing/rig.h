@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -90,6 +91,8 @@ struct Rig {
   explicit Rig(EngineOptions options = {}, const ExecutorLimits& limits = kLimits, Verify verify = {}) {
     auto device = std::make_unique<FakeExecutor>(limits);
     executor = device.get();
+    // The tests run a second time with it (CMakeLists.txt: runtime_engine_overlap_test).
+    executor->overlap = std::getenv("LATHE_TEST_OVERLAP") != nullptr;
     EngineParts parts;
     parts.executor = std::move(device);
     parts.text = std::make_unique<FakeText>();

@@ -49,6 +49,9 @@ class CudaExecutor final : public StepExecutor {
   Status Open(const EngineReader& engine);
   const ExecutorLimits& limits() const override { return limits_; }
   Status Execute(const Step& step, StepResult* result) override;
+  bool overlaps() const override { return true; }
+  Status Begin(const Step& step) override;
+  Status Finish(StepResult* result) override;
 
  private:
   Status ReadEnvironment();
@@ -58,7 +61,9 @@ class CudaExecutor final : public StepExecutor {
   Status CaptureGraphs();
   Status WarmUp(const Step& step, int bucket);
 
-  Status Run(const Step& step, StepResult* result);
+  Status Start(const Step& step);
+  Status Take(const Step& step, StepResult* result);
+  Status Remember(const Status& status);
   const Bucket* BucketFor(const Step& step) const;
   Status CopyInput();
   Status LaunchStep(const Bucket* bucket);
@@ -83,7 +88,8 @@ class CudaExecutor final : public StepExecutor {
   std::unique_ptr<OpTimes> times_;  // before state_ goes: its events
   StepInput input_;
   int64_t n_steps_ = 0;
-  Status fault_;  // not ok: the device is lost
+  const Step* step_ = nullptr;  // begun
+  Status fault_;                // not ok: the device is lost
   bool hung_ = false;
 };
 
@@ -220,9 +226,25 @@ Status CudaExecutor::WarmUp(const Step& step, int bucket) {
 }
 
 Status CudaExecutor::Execute(const Step& step, StepResult* result) {
+  LATHE_RETURN_IF_ERROR(Begin(step));
+  return Finish(result);
+}
+
+Status CudaExecutor::Begin(const Step& step) {
   if (!fault_.ok()) return fault_;
   ++n_steps_;
-  const Status status = Run(step, result);
+  step_ = &step;
+  return Remember(Start(step));
+}
+
+Status CudaExecutor::Finish(StepResult* result) {
+  if (!fault_.ok()) return fault_;
+  LATHE_CHECK(step_ != nullptr);
+  return Remember(Take(*std::exchange(step_, nullptr), result));
+}
+
+// The first fault is all that is said from then on.
+Status CudaExecutor::Remember(const Status& status) {
   if (status.ok()) return status;
   hung_ = status.code() == StatusCode::kDeadlineExceeded;
   fault_ = Error(hung_ ? StatusCode::kUnavailable : status.code(), "step %lld on device %d (%s) failed: %s",
@@ -231,14 +253,17 @@ Status CudaExecutor::Execute(const Step& step, StepResult* result) {
   return fault_;
 }
 
-Status CudaExecutor::Run(const Step& step, StepResult* result) {
+Status CudaExecutor::Start(const Step& step) {
   LATHE_RETURN_IF_ERROR(device().Bind());
   const Bucket* bucket = BucketFor(step);
   LATHE_RETURN_IF_ERROR(
       filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
   LATHE_RETURN_IF_ERROR(CopyInput());
   LATHE_RETURN_IF_ERROR(LaunchStep(bucket));
-  LATHE_RETURN_IF_ERROR(LaunchSampling());
+  return LaunchSampling();
+}
+
+Status CudaExecutor::Take(const Step& step, StepResult* result) {
   LATHE_RETURN_IF_ERROR(Wait());
   Collect(step, result);
   if (step.want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(result));

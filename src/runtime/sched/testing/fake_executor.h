@@ -55,6 +55,8 @@ class FakeExecutor : public StepExecutor {
   }
 
   const ExecutorLimits& limits() const override { return limits_; }
+  // Begin and Finish are the base's: a step runs when it is finished.
+  bool overlaps() const override { return overlap; }
   Status Execute(const Step& step, StepResult* result) override {
     ++n_steps;
     if (on_execute) LATHE_RETURN_IF_ERROR(on_execute(step));
@@ -73,6 +75,7 @@ class FakeExecutor : public StepExecutor {
   int32_t poison = -1;
   std::function<Status(const Step&)> on_execute;  // runs first
   uint64_t n_steps = 0;
+  bool overlap = false;
 
  private:
   struct Slot {
