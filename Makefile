@@ -84,11 +84,12 @@ $(KERNELS)/ready: tests/kernels/requirements.txt
 	@ln -sfn "$$(dirname "$$(find "$$PWD/$(KERNELS)" -name 'libnvrtc.so.*' | head -1)")" $(KERNELS)/nvrtc
 	@touch $@
 
-test-kernels: $(KERNELS)/ready  ## compile every CUDA kernel for every supported chip (NVRTC from PyPI, no GPU needed)
+test-kernels: $(KERNELS)/ready  ## compile every CUDA kernel, and engines, for every supported chip (NVRTC from PyPI, no GPU needed)
 	@tools/bootstrap.sh test
 	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
-	@cmake --build build/release -j$(JOBS) --target kernels_cuda_test
+	@cmake --build build/release -j$(JOBS) --target kernels_cuda_test compiler_test
 	@LATHE_NVRTC=$(CURDIR)/$(KERNELS)/nvrtc build/release/kernels_cuda_test --gtest_brief=1
+	@LATHE_NVRTC=$(CURDIR)/$(KERNELS)/nvrtc build/release/compiler_test --gtest_brief=1 --gtest_filter='CudaKernels.*'
 
 .PHONY: portable test-gpu
 portable: app  ## build/portable/lathe: stripped, its libraries beside it, for any Linux with this glibc or newer
