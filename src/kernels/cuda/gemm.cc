@@ -11,7 +11,7 @@ namespace {
 constexpr int kStreamWarps = 8;
 constexpr int kStreamCopiers = 4;
 constexpr int kMmaThreads = 256;
-constexpr size_t kPromptCandidates = 8;
+constexpr size_t kPromptCandidates = 6;
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 
@@ -59,15 +59,14 @@ void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTacti
 
 void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
   const int k_tiles = CeilDiv(p.k * p.element_bytes(), 128);
-  for (const int tokens : {8, 16, 32, 64, 128}) {
-    // The smallest tile that holds all tokens; for more than 256, PromptTactics.
-    if (tokens < std::min(p.m, 128) || (tokens > 8 && tokens / 2 >= p.m) || p.m > 256) continue;
+  for (const int tokens : {8, 16, 32, 64}) {
+    // The smallest tile that holds all tokens.
+    if (tokens < p.m || (tokens > 8 && tokens / 2 >= p.m)) continue;
     for (const int rows : {64, 128}) {
-      if (rows == 64 && (p.epilogue == GemmEpilogue::kSiluBf16 || tokens > 64)) continue;
+      if (rows == 64 && p.epilogue == GemmEpilogue::kSiluBf16) continue;
       for (const int split : {1, 2, 4, 8}) {
         if (split > 1 && k_tiles < 4 * split) continue;
         for (const int blocks : {1, 2}) {
-          if (blocks == 2 && tokens > 64) continue;
           GemmTactic t{
               .kind = GemmKind::kWgmma, .rows = rows, .tokens = tokens, .split = split, .blocks = blocks};
           t.stages = std::min(10, (SharedBudget(chip, blocks) - 1024) / WgmmaStageBytes(t));
@@ -86,16 +85,23 @@ bool PromptSumsFit(const GemmTactic& t, GemmType type) {
   return t.tokens == 192 ? sums <= 96 && all <= 128 : all <= 192;
 }
 
+// How many blocks run at once. Clusters of four do not fill every part of the chip that a cluster must lie
+// in.
+int PromptBlocks(const GemmTactic& t, const GemmChip& chip) {
+  return t.split == 4 ? chip.multiprocessors * 10 / 11 : chip.multiprocessors;
+}
+
 // About how many cycles a product takes: what a tile's copies out of L2 or its products take, in whole rounds
 // of the chip; and no less than reading all of it. Rates of the H200, in bytes a cycle.
 double PromptCycles(const GemmTactic& t, const GemmProblem& p, const GemmChip& chip) {
-  constexpr double kL2Bytes = 44, kDeviceBytes = 2400, kTileCycles = 1500, kSplitCycles = 2500;
+  constexpr double kL2Bytes = 56, kDeviceBytes = 2400;  // a cycle: one multiprocessor's, all's
+  constexpr double kTileCycles = 6000, kSplitCycles = 5000;
   const double k_tiles = CeilDiv(CeilDiv(p.k * p.element_bytes(), 128), t.split);
   const double products = t.tokens / 64 * 2 * t.rows * (t.promote > 0 ? 1 + 0.2 / t.promote : 1.0);
   const double copies = (t.tokens + t.rows / t.cluster) * 128 / kL2Bytes;
   const double tile = k_tiles * std::max(products, copies) + kTileCycles + (t.split > 1 ? kSplitCycles : 0.0);
   const int blocks = CeilDiv(p.n, t.rows) * CeilDiv(p.m, t.tokens * t.cluster) * t.cluster * t.split;
-  return std::max(tile * CeilDiv(blocks, chip.multiprocessors), p.bytes() / kDeviceBytes);
+  return std::max(tile * CeilDiv(blocks, PromptBlocks(t, chip)), p.bytes() / kDeviceBytes);
 }
 
 void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
@@ -208,11 +214,11 @@ std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChi
   if (!TakesShape(problem)) return tactics;
   if (problem.m <= 16) AddStream(problem, chip, &tactics);
   if (chip.sm == 90) {
-    AddWgmma(problem, chip, &tactics);
-    if (problem.m > 64) {
-      const std::vector<GemmTactic> prompt = PromptTactics(problem, chip);
-      tactics.insert(tactics.end(), prompt.begin(),
-                     prompt.begin() + static_cast<ptrdiff_t>(std::min(prompt.size(), kPromptCandidates)));
+    if (problem.m <= 64) {
+      AddWgmma(problem, chip, &tactics);
+    } else {
+      tactics = PromptTactics(problem, chip);
+      if (tactics.size() > kPromptCandidates) tactics.resize(kPromptCandidates);
     }
   } else {
     AddMma(problem, chip, &tactics);
@@ -235,11 +241,13 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip
                      .split = split,
                      .blocks = 1,
                      .cluster = cluster,
-                     .promote = p.type == GemmType::kE4m3 ? 4 : 0};
+                     .promote = p.type != GemmType::kE4m3   ? 0
+                                : rows * tokens > 160 * 128 ? 2
+                                                            : 4};
         if (!PromptSumsFit(t, p.type) || (split > 1 && k_tiles < 4 * split)) continue;
         if (cluster > 1 && p.m <= tokens) continue;
         const int tiles = CeilDiv(p.n, rows) * CeilDiv(p.m, tokens);
-        if (split > 1 && tiles * split > chip.multiprocessors) continue;
+        if (split > 1 && tiles * split > PromptBlocks(t, chip)) continue;
         t.stages = std::min(8, (chip.shared_per_block - 1024 - PromptRoomBytes(t)) / WgmmaStageBytes(t));
         const bool parts_fit = split == 1 || rows * tokens * 4 <= t.stages * (rows + tokens) * 128;
         if (t.stages >= 3 && parts_fit) all.push_back(t);
@@ -255,17 +263,11 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
   const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
   LATHE_CHECK(!tactics.empty());
-  if (problem.m > 128) {
-    const auto prompt = std::find_if(tactics.begin(), tactics.end(),
-                                     [](const GemmTactic& t) { return t.kind == GemmKind::kPrompt; });
-    if (prompt != tactics.end()) return *prompt;  // the most promising
-  }
   if (tactics.front().kind != GemmKind::kWgmma) return tactics.front();
   // As many blocks as fill the chip once, by splitting K; two a multiprocessor where that is offered.
   const GemmTactic* best = nullptr;
   double best_score = -1;
   for (const GemmTactic& t : tactics) {
-    if (t.kind != GemmKind::kWgmma) continue;
     const int blocks = CeilDiv(problem.n, t.rows) * CeilDiv(problem.m, t.tokens) * t.split;
     const int slots = chip.multiprocessors * t.blocks;
     const double filled = static_cast<double>(blocks) / (CeilDiv(blocks, slots) * slots);

@@ -36,7 +36,7 @@ struct GemmProblem {
 
 enum class GemmKind : int {
   kStream,    // gemm_stream.cu: m <= 16, any chip
-  kWgmma,     // gemm_wgmma.cu: any m, sm_90; for m <= 256
+  kWgmma,     // gemm_wgmma.cu: m <= 64, sm_90
   kMma,       // gemm_mma.cu: any m, any chip
   kPrompt,    // gemm_prompt.cu: m > 64, sm_90
   kCublasLt,  // the library

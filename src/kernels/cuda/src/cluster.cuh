@@ -6,15 +6,28 @@
 template <int kBlocks>
 struct Cluster {
   LATHE_DEVICE static int Rank() { return kBlocks == 1 ? 0 : static_cast<int>(blockIdx.x) % kBlocks; }
-  // All threads of all blocks; what they wrote to shared memory, their own or another block's, is visible after it.
+  // All threads of all blocks; what they wrote to shared memory, their own or another block's, is visible after it. One
+  // warp's fence does for its block: a fence of the cluster waits for memory, and takes the longer the more wait.
   LATHE_DEVICE static void Sync() {
-    if constexpr (kBlocks == 1) {
-      __syncthreads();
-    } else {
+    __syncthreads();
+    if constexpr (kBlocks > 1) {
 #if __CUDA_ARCH__ >= 900
-      asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+      if (Warp() == 0) asm volatile("fence.acq_rel.cluster;" ::: "memory");
 #endif
+      Arrive();
+      Wait();
     }
+  }
+  // Only meets: nothing that was written need be visible after it.
+  LATHE_DEVICE static void Arrive() {
+#if __CUDA_ARCH__ >= 900
+    if constexpr (kBlocks > 1) asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+  }
+  LATHE_DEVICE static void Wait() {
+#if __CUDA_ARCH__ >= 900
+    if constexpr (kBlocks > 1) asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
   }
   // The address of `pointer`'s counterpart in block `rank`, in the window that st/ld/atom.shared::cluster take.
   LATHE_DEVICE static uint32_t Map(const void* pointer, int rank) {

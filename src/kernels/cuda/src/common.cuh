@@ -305,6 +305,10 @@ LATHE_DEVICE float4 LoadClusterFloats(uint32_t address, int rank) {
 LATHE_DEVICE void ClusterBarrier() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
+// The same, but nothing that was written need be visible after it: no waiting for memory.
+LATHE_DEVICE void ClusterMeet() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+}
 LATHE_DEVICE void TensorPrefetchMap(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

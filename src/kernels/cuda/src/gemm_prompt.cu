@@ -455,17 +455,17 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
   ring.full = ring.beside + kGroups * 2 * ROWS * 8;
   ring.empty = ring.full + STAGES * 8;
   if (threadIdx.x == 0) {
+    TensorPrefetchMap(&w);
+    TensorPrefetchMap(&x);
     for (int i = 0; i < STAGES; ++i) {
       BarrierInit(ring.full + i * 8, 1);
       BarrierInit(ring.empty + i * 8, kGroups * CLUSTER);
     }
     BarrierInitFence();
   }
-  if constexpr (CLUSTER > 1) {
-    ClusterBarrier();  // nobody copies to a block, or arrives there, before its barriers are set up
-  } else {
-    __syncthreads();
-  }
+  __syncthreads();
+  // Nobody copies to a block, or arrives there, before its barriers are set up, which the fence has made visible.
+  if constexpr (CLUSTER > 1) ClusterMeet();
   DependencyLaunch();
   if (threadIdx.x >= 128 * kGroups) {
     if constexpr (kMoveRegisters) RegistersDown<kProducerRegisters>();
@@ -477,6 +477,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
     Consumer(args, ring).Run();
   }
   // Nobody leaves while another block may still write to it, arrive at its barriers or read its sums.
-  if constexpr (kTeam > 1) ClusterBarrier();
+  __syncwarp();
+  if constexpr (kTeam > 1) ClusterMeet();
 #endif
 }

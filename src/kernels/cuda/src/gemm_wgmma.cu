@@ -8,7 +8,7 @@
 //
 // e4m3: the tensor core keeps about 14 bits of a running sum, so each stage's product of 128 is added in f32 registers.
 //
-// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (64, 128, 256), TOKENS (8..256), STAGES, SPLIT, BLOCKS (an SM).
+// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (64, 128), TOKENS (8, 16, 32, 64), STAGES, SPLIT, BLOCKS (an SM).
 #include "gemm.cuh"
 #include "wgmma.cuh"
 
@@ -18,9 +18,6 @@ constexpr int kTileA = ROWS * 128, kTileB = TOKENS * 128;
 constexpr int kStageBytes = kTileA + kTileB;
 constexpr int kSumPitch = ROWS + 4;
 constexpr bool kPromote = TYPE == LATHE_GEMM_E4M3;
-// setmaxnreg pays where the sums fill a thread's registers.
-constexpr bool kMoveRegisters = kGroups == 2 && TOKENS * (kPromote ? 2 : 1) >= 256 && BLOCKS == 1;
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 // Blocks that are neighbours in time share tiles of tokens: this many tiles of rows before the next of tokens.
 constexpr int kRaster = 16;
 static_assert(LATHE_THREADS == 128 * kGroups + 128);
@@ -205,11 +202,9 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS)
   const Place place = FindPlace(args);
   const bool producer = threadIdx.x >= 128 * kGroups;
   if (producer) {
-    if constexpr (kMoveRegisters) RegistersDown<kProducerRegisters>();
     if (threadIdx.x == 128 * kGroups) Produce(place, &w, &x, ring);
     __syncwarp();
   } else {
-    if constexpr (kMoveRegisters) RegistersUp<kConsumerRegisters>();
     float sums[TOKENS / 2] = {};
     DependencyWait();
     Consume(ring, place.k_count, sums);

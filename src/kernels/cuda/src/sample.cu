@@ -50,7 +50,9 @@ class Row {
       if (ranked && id >= 0) out.logprob = LogProb(Logits()[id]);
       launch_.out[RowIndex()] = out;
     }
-    Group::Sync();  // no block leaves while another may still reach into its shared memory
+    __syncwarp();
+    Group::Arrive();  // no block leaves while another may still reach into its shared memory
+    Group::Wait();
   }
 
  private:
@@ -112,6 +114,8 @@ class Row {
     } else if (kBlocks > 1 && kept_ && last < (n_ + 3) / 4 * 4) {
       Own()[last] = -__int_as_float(0x7f800000);
     }
+    __syncwarp();
+    Group::Wait();
     return !Summarize(seen.Result(strange != 0)).strange;
   }
   // A second look, after adjusting: -inf is a forbidden token and no strange value.
@@ -203,7 +207,7 @@ class Row {
     if (best_ < 0 || !random || max_ > -kLowest) return best_;
     const RowScale scale(max_, min_, params_.temperature);
     finder_.Count(Tokens(), scale, params_.top_k > 0);
-    uint64_t cut = 0, sum = finder_.total_sum();
+    uint64_t cut = RankOf(kLowest, 0x7fffffff), sum = finder_.total_sum();
     Place place = {0, 0};
     // Top-k, top-p, then the draw from what they and min-p leave.
 #pragma unroll 1
@@ -229,7 +233,9 @@ class Row {
   LATHE_DEVICE uint64_t DropBelow(const RowScale& scale, uint64_t cut, uint64_t sum) {
     const double least = __dmul_rn(static_cast<double>(params_.min_p), static_cast<double>(SampleWeight(0.0f)));
     uint64_t last = ~0ull;
+    const float lowest = ValueOf(cut);
     Tokens().ForEach([&](float v, int id) {
+      if (!(v >= lowest)) return;
       const uint64_t rank = RankOf(v, id);
       if (rank < cut || rank >= last) return;
       const uint32_t weight = scale.Weight(v);
@@ -238,8 +244,9 @@ class Row {
     last = finder_.team().Reduce(last, MinOp());
     if (last == ~0ull) return SampleWeight(0.0f);
     uint64_t part = 0;
+    const float last_value = ValueOf(last);
     Tokens().ForEach([&](float v, int id) {
-      if (RankOf(v, id) >= last) part += scale.Weight(v);
+      if (v >= last_value && RankOf(v, id) >= last) part += scale.Weight(v);
     });
     return finder_.team().Reduce(part, AddOp());
   }
@@ -263,6 +270,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS == 1 ? 1 : 2) LATHE_EN
   if (threadIdx.x < kWords)
     reinterpret_cast<uint32_t*>(&reinterpret_cast<Shared*>(room)->params)[threadIdx.x] =
         reinterpret_cast<const uint32_t*>(launch.params + blockIdx.x / kBlocks)[threadIdx.x];
-  Group::Sync();  // every block of the cluster runs before any writes into another
+  __syncthreads();
+  Group::Arrive();  // every block of the cluster runs before any writes into another: Row waits for that
   Row(launch, reinterpret_cast<Shared*>(room), reinterpret_cast<float*>(room + ROOM)).Run();
 }

@@ -119,19 +119,37 @@ class Finder {
   LATHE_DEVICE Place Find(const Slice& slice, const RowScale& scale, const Mark& mark, bool for_all) {
     const Bucket bucket = FindBucket(mark);
     const int turn = shared_->turn;
-    slice.ForEach([&](float v, int id) {
-      if (scale.Bucket(v) == bucket.index && scale.Weight(v) != 0) Collect(turn, RankOf(v, id));
+    slice.ForEachFour([&](const Four& v, int id) {
+      bool here[4], any = false;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) here[e] = scale.Bucket(v.v[e]) == bucket.index, any |= here[e];
+      if (!any) return;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        if (here[e] && scale.Weight(v.v[e]) != 0) Collect(turn, RankOf(v.v[e], id + e));
+      }
     });
     const int n = Merge([&](uint64_t rank) { return scale.Weight(ValueOf(rank)); }, for_all);
     if (n < 0) return FindByBits(slice, scale, mark, bucket);
-    for (int i = threadIdx.x; i < n; i += kThreads) {
-      const uint64_t rank = shared_->merged[i];
-      uint64_t count = bucket.count_before, sum = bucket.sum_before;
-      for (int j = 0; j < n; ++j) {
+    // Each token adds up what comes before it, and itself; a few threads share a token while there are threads for that.
+    const int shift = n <= kThreads / 8 ? 3 : n <= kThreads / 4 ? 2 : n <= kThreads / 2 ? 1 : 0, threads = 1 << shift;
+    for (int from = 0; from < n; from += kThreads >> shift) {
+      const int i = from + (threadIdx.x >> shift);
+      const uint64_t rank = i < n ? shared_->merged[i] : ~0ull;
+      uint32_t count = 0;
+      uint64_t sum = 0;
+#pragma unroll 4
+      for (int j = threadIdx.x & (threads - 1); j < n; j += threads) {
         if (shared_->merged[j] >= rank) ++count, sum += shared_->merged_weight[j];
       }
-      if (mark.Reached(count, sum) && !mark.Reached(count - 1, sum - shared_->merged_weight[i])) {
-        shared_->found = {rank, sum};
+      for (int mask = threads / 2; mask > 0; mask >>= 1) {
+        count += __shfl_xor_sync(kAll, count, mask);
+        sum += __shfl_xor_sync(kAll, sum, mask);
+      }
+      if (i >= n) continue;
+      const uint64_t counts = bucket.count_before + count, sums = bucket.sum_before + sum;
+      if (mark.Reached(counts, sums) && !mark.Reached(counts - 1, sums - shared_->merged_weight[i])) {
+        shared_->found = {rank, sums};
       }
     }
     __syncthreads();
@@ -141,9 +159,9 @@ class Finder {
   // Into block 0's `merged`: the ranks of the n tokens of the slices that are not below `least`, n at most kOwnList.
   LATHE_DEVICE int CollectFrom(const Slice& slice, uint64_t least) {
     const int turn = shared_->turn;
+    const float lowest = ValueOf(least);
     slice.ForEach([&](float v, int id) {
-      const uint64_t rank = RankOf(v, id);
-      if (rank >= least) Collect(turn, rank);
+      if (v >= lowest && RankOf(v, id) >= least) Collect(turn, RankOf(v, id));
     });
     return Merge([](uint64_t) { return 0u; }, false);
   }
@@ -155,6 +173,13 @@ class Finder {
     uint64_t count_before, sum_before;
   };
 
+  // Without a branch, which would cost more than the addition.
+  template <typename T>
+  LATHE_DEVICE static void AddUnlessZero(T* to, uint32_t v) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.u32 p, %1, 0;\n@p red.shared.add.u32 [%0], %1;\n}" ::"r"(SharedAddress(to)),
+                 "r"(v)
+                 : "memory");
+  }
   template <typename WeightOf>
   LATHE_DEVICE void Weigh(const Slice& slice, const RowScale& scale, bool counted, WeightOf weight_of) {
     slice.ForEachFour([&](const Four& v, int) {
@@ -165,8 +190,13 @@ class Finder {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const uint32_t high = weight[e] >> kLowBits;
-        if (weight[e] != 0) atomicAdd(&shared_->bucket_low[b[e]], weight[e] & ((1u << kLowBits) - 1));
-        if (high != 0) atomicAdd(&shared_->bucket_high[b[e]], static_cast<High>(high));
+        if constexpr (kBlocks > 1) {
+          AddUnlessZero(&shared_->bucket_low[b[e]], weight[e] & ((1u << kLowBits) - 1));
+          AddUnlessZero(&shared_->bucket_high[b[e]], high);
+        } else {
+          if (weight[e] != 0) atomicAdd(&shared_->bucket_low[b[e]], weight[e] & ((1u << kLowBits) - 1));
+          if (high != 0) atomicAdd(&shared_->bucket_high[b[e]], static_cast<High>(high));
+        }
         if (counted && weight[e] != 0) atomicAdd(&shared_->bucket_count[b[e]], 1u);
       }
     });
