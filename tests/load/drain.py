@@ -7,6 +7,7 @@ import time
 
 from loadlib import PROMPTS, SLOW, Server, Verdict, completion_body, greedy_alone, parse_stream, raw_request, read_body, read_head, scaled
 
+OTHER = []  # answers that are neither right nor a refusal for the drain
 CLIENTS, TOKENS, ROUNDS = 64, 64, scaled(3)
 
 
@@ -43,6 +44,7 @@ async def client(i, server, alone, counts, stop_at):
             return
         if head != 200:
             counts["other status"] += 1
+            OTHER.append((head, body[:300]))
             return
         if streamed:
             right = parse_stream(body) == (*alone[prompt], True)
@@ -82,7 +84,7 @@ def main():
             verdict.check(code == 0, f"exit code {code} after SIGTERM")
     del counts["at the start"]
     for kind in ("wrong", "cut off", "lost", "other status"):
-        verdict.check(counts[kind] == 0, f"{counts[kind]} requests: {kind}")
+        verdict.check(counts[kind] == 0, f"{counts[kind]} requests: {kind} {OTHER[:3] if kind == 'other status' else ''}")
     verdict.check(counts["good"] > ROUNDS * CLIENTS, "hardly any request was served")
     verdict.set(rounds=ROUNDS, clients=CLIENTS, slowest_drain_s=max(drains), **{kind.replace(" ", "_"): n for kind, n in counts.items()})
 

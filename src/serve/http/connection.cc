@@ -252,10 +252,17 @@ void Connection::Dispatch() {
   };
   std::shared_ptr<const HttpRequest> request(new HttpRequest(std::move(taken)), std::move(release));
   const bool quick = request->body.empty();
-  shared_->workers->Run(quick, [handler = &route_->handler, request = std::move(request),
-                                responder = std::make_shared<ExchangeResponder>(exchange_)]() mutable {
-    RunHandler(*handler, std::move(request), std::move(responder));
-  });
+  const auto responder = std::make_shared<ExchangeResponder>(exchange_);
+  const bool queued = shared_->workers->Run(
+      quick, [handler = &route_->handler, request = std::move(request), responder]() mutable {
+        RunHandler(*handler, std::move(request), std::move(responder));
+      });
+  if (queued) return;
+  // It came while the drained server was already being taken down.
+  responder->Send(
+      503, "application/json",
+      ErrorJson("the server is shutting down; send the request to another", ErrorType(503), "shutting_down"),
+      {});
 }
 
 void Connection::OnAnswer(const std::shared_ptr<Exchange>& exchange) {

@@ -20,13 +20,14 @@ void WorkerPool::Stop() {
   threads_.clear();
 }
 
-void WorkerPool::Run(bool quick, std::function<void()> task) {
+bool WorkerPool::Run(bool quick, std::function<void()> task) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return;
+    if (stopping_) return false;
     (quick ? quick_ : slow_).push_back(std::move(task));
   }
   ready_.notify_one();
+  return true;
 }
 
 void WorkerPool::Loop() {

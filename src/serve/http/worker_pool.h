@@ -18,8 +18,8 @@ class WorkerPool {
   ~WorkerPool() { Stop(); }
   // Runs what is queued, then joins. Others may still call Run.
   void Stop();
-  // Any thread. Dropped once the pool is being stopped.
-  void Run(bool quick, std::function<void()> task);
+  // Any thread. False, and `task` is dropped, once the pool is being stopped.
+  bool Run(bool quick, std::function<void()> task);
 
  private:
   void Loop();

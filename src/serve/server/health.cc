@@ -24,6 +24,11 @@ void Health::Sample(double now, const EngineStats& stats) {
   waiting_ = stats.waiting;
 }
 
+void Health::OnThaw(double now) {
+  const std::lock_guard lock(mutex_);
+  progress_ = sampled_at_ = now;
+}
+
 double Health::StalledSeconds(double now) const {
   const std::lock_guard lock(mutex_);
   if (!sampled_) return 0;

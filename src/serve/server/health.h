@@ -30,6 +30,9 @@ class Health {
 
   // What the engine says now; called several times a second. `now`: NowSeconds().
   void Sample(double now, const EngineStats& stats);
+  // The whole process stood still until now (a paused container, a debugger): that is no stall of the
+  // engine's.
+  void OnThaw(double now);
   // The engine failed for good: only a restart helps.
   bool Failed() const;
   // Work was there and no step ended for so long. An engine that no longer answers Sample's caller counts

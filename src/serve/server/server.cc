@@ -20,6 +20,7 @@ constexpr double kSampleSeconds = 0.2;
 constexpr double kLastWordsSeconds = 2;
 // Between a failing /livez and the exit, so that whoever asks can see why.
 constexpr double kUnhealthyExitSeconds = 1;
+constexpr double kFrozenSeconds = 5;  // the thread that looks every 0.2 s did not for so long
 
 HttpOptions OptionsOf(const ServerConfig& config) {
   HttpOptions options;
@@ -189,12 +190,14 @@ bool Server::Drain(double grace_seconds) {
 
 int RunUntilSignal(Server& server, const ServerConfig& config) {
   Signals signals;
-  double last_good = NowSeconds();
+  double last_good = NowSeconds(), last_look = last_good;
   while (true) {
     const Signals::Event event = signals.Wait(kSampleSeconds);
     if (event == Signals::Event::kStop) break;
     if (event == Signals::Event::kReload) server.Reload();
     const double now = NowSeconds();
+    if (now - last_look > kFrozenSeconds) server.health().OnThaw(now);
+    last_look = now;
     if (server.health().Live(now).good) last_good = now;
     if (now - last_good > kUnhealthyExitSeconds) {
       Log(LogLevel::kError, "unhealthy", {{"reason", server.health().Live(now).reason}});

@@ -106,6 +106,21 @@ TEST(Health, FollowsTheStepsAndNotTheQueue) {
   EXPECT_TRUE(health.Live(now).good);
 }
 
+TEST(Health, AProcessThatStoodStillIsNotStalled) {
+  Health health({.unready_seconds = 10, .dead_seconds = 60});
+  health.SetPhase(Health::Phase::kServing);
+  EngineStats stats;
+  stats.accepting = true;
+  stats.running = 1;
+  health.Sample(100, stats);
+  EXPECT_FALSE(health.Live(170).good);
+  health.OnThaw(170);
+  EXPECT_TRUE(health.Ready(170.2).good);
+  health.Sample(170.2, stats);
+  health.Sample(231, stats);  // but from then on steps must end again
+  EXPECT_FALSE(health.Live(231).good);
+}
+
 TEST(Health, AnEngineThatFailedForGoodIsDeadAtOnce) {
   Health health({});
   health.SetPhase(Health::Phase::kServing);
