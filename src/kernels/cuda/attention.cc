@@ -171,24 +171,29 @@ Status LaunchDecode(const Kernel& kernel, const AttentionShape& shape, const Dec
 void PlanPrompt(const AttentionShape& shape, const PromptTactic& tactic, std::span<const PromptSlice> slices,
                 int window, PromptPlan* plan) {
   const int group = shape.group();
+  // wgmma takes keys 128 at a time, from the first page on. In deterministic mode these blocks are the same
+  // for every tile; what a row does not see adds an exact zero.
+  const int page_step = tactic.wgmma && tactic.blocks == 0 ? 2 : 1;
   std::vector<PromptTile> tiles;
   for (const PromptSlice& slice : slices) {
     for (int64_t row = 0; row < int64_t{slice.n_rows} * group; row += tactic.tile_rows) {
       const int64_t last = std::min(row + tactic.tile_rows, int64_t{slice.n_rows} * group) - 1;
       const auto first_position = slice.first_position + static_cast<int>(row / group);
       const auto last_position = slice.first_position + static_cast<int>(last / group);
-      tiles.push_back({.first_row = slice.first_row,
-                       .n_rows = slice.n_rows,
-                       .first_position = slice.first_position,
-                       .pages_at = slice.pages_at,
-                       .packed_row = static_cast<int>(row),
-                       .first_page = window > 0 ? std::max(0, first_position - window + 1) / kPageSize : 0,
-                       .end_page = last_position / kPageSize + 1,
-                       .slot = -1,
-                       .first_slot = 0,
-                       .n_parts = 1,
-                       .counter = 0,
-                       .unused = 0});
+      tiles.push_back(
+          {.first_row = slice.first_row,
+           .n_rows = slice.n_rows,
+           .first_position = slice.first_position,
+           .pages_at = slice.pages_at,
+           .packed_row = static_cast<int>(row),
+           .first_page =
+               window > 0 ? std::max(0, first_position - window + 1) / kPageSize / page_step * page_step : 0,
+           .end_page = last_position / kPageSize + 1,
+           .slot = -1,
+           .first_slot = 0,
+           .n_parts = 1,
+           .counter = 0,
+           .unused = 0});
     }
   }
   plan->tiles.clear();

@@ -81,7 +81,7 @@ struct PromptTactic {
   bool wgmma = false;
   int tile_rows = 128;
   // Blocks that run at once. Where tiles are so few that most would idle, tiles are cut by keys; 0: never
-  // (mma, which does not take parts, and deterministic mode).
+  // (mma, which does not take parts, and deterministic mode, where blocks of keys start at fixed places).
   int blocks = 0;
 };
 PromptTactic PromptTacticOf(const AttentionShape& shape, int sm, int multiprocessors);

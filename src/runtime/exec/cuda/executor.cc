@@ -197,7 +197,7 @@ Status CudaExecutor::BindProgram() {
 // One graph for each number of decoding rows that steps are padded to. Every kernel of it runs once before:
 // the driver loads kernels when they are first launched, which must not fall into a capture.
 Status CudaExecutor::CaptureGraphs() {
-  if (!options_.graphs || times_ != nullptr) return Status::Ok();
+  if (!options_.graphs || times_ != nullptr || caps_.prompt_only) return Status::Ok();
   const int32_t page = 0;
   Step step;
   step.token_ids = {0};

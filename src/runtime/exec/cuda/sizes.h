@@ -12,9 +12,6 @@
 
 namespace lathe::cuda {
 
-// Pages of keys are cut at multiples of this in deterministic mode, whatever the batch.
-inline constexpr int kDeterministicChunkPages = 16;
-
 // What a step may have, at these sizes.
 StepCaps CapsOf(const Plan& plan, const CudaSizes& sizes, const CudaExecutorOptions& options,
                 const GemmChip& chip);

@@ -127,7 +127,7 @@ void StepFiller::SortSlices(const Step& step) {
   int at = 0, in_round = 0;
   for (size_t i = 0; i < step.sequences.size(); ++i) {
     const SeqSlice& s = step.sequences[i];
-    if (s.n_rows == 1) continue;
+    if (Decodes(s)) continue;
     const int pages = PagesFor(s.first_position + s.n_rows);
     if (caps_.widen_pages > 0 && in_round > 0 && in_round + pages > caps_.widen_pages) {
       round_first_.push_back(static_cast<int>(prompt_slices_.size()));
@@ -144,7 +144,7 @@ void StepFiller::SortSlices(const Step& step) {
   if (!prompt_slices_.empty()) round_first_.push_back(static_cast<int>(prompt_slices_.size()));
   for (size_t i = 0; i < step.sequences.size(); ++i) {
     const SeqSlice& s = step.sequences[i];
-    if (s.n_rows != 1) continue;
+    if (!Decodes(s)) continue;
     slice_pages_at_[i] = at;
     decode_rows_.push_back({s.first_row, at, s.first_position + 1});
     at += PagesFor(s.first_position + 1);

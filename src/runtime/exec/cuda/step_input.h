@@ -23,6 +23,7 @@ struct StepCaps {
   DecodeSplit split;
   PromptTactic prompt;
   std::vector<int> windows = {};  // distinct ones of the model, ascending
+  bool prompt_only = false;       // slices of one row are computed as prompts, too (deterministic mode)
   int widen_pages = 0;            // fp8 KV: pages that prompt attention of one round can have; else 0
   int vocab = 0;
   int rope_tables = 1;   // 1 + those for dynamic bases
@@ -36,7 +37,7 @@ struct StepInput {
   StepLayout layout;
   int rows = 0, logit_rows = 0;  // launched: with the padding of a bucket
   int sampled_rows = 0;          // logit rows without padding
-  bool decodes = false;          // some slice is a decoding row
+  bool decodes = false;          // some slice goes the way of decoding rows
   bool only_greedy = true, any_top = false;
   int64_t pages_at = 0;  // page tables
   // Prompt slices go in rounds, of which there are several only where fp8 pages of all do not fit the room
@@ -73,6 +74,7 @@ class StepFiller {
 
  private:
   Status CheckCaps(const Step& step) const;
+  bool Decodes(const SeqSlice& slice) const { return slice.n_rows == 1 && !caps_.prompt_only; }
   void SortSlices(const Step& step);
   void PlanAttention(int bucket, StepInput* input);
   StepLayout EagerLayout(const Step& step, const StepInput& input) const;
