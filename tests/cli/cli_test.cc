@@ -35,8 +35,10 @@ Json ParseWhole(const std::string& text) {
 
 using Cli = CliTest;
 
-const std::vector<std::string> kModelFlags = {"MODEL",     "--dtype",    "--target",
-                                              "--threads", "--kv-bytes", "--context"};
+const std::vector<std::string> kModelFlags = {
+    "MODEL",          "--dtype",   "--target", "--threads",
+    "--kv-bytes",     "--context", "--device", "--gpu-memory-fraction",
+    "--deterministic"};
 const std::vector<std::string> kSamplingFlags = {
     "--max-tokens",         "--min-tokens",       "--temperature",       "--top-p",   "--top-k", "--min-p",
     "--repetition-penalty", "--presence-penalty", "--frequency-penalty", "--seed",    "--stop",  "--stop-id",
@@ -74,7 +76,7 @@ TEST_F(Cli, HelpOfEveryCommandNamesItsFlagsDefaultsAndAnExample) {
         "--dataset",    "--requests", "--duration",    "--model",       "--endpoint",     "--max-output",
         "--ignore-eos", "--text",     "--vocab",       "--temperature", "--api-key-file", "--ca-file",
         "--insecure",   "--warmup",   "--threads",     "--timeout",     "--seed",         "--json",
-        "--raw",        "--svg"}},
+        "--raw",        "--fields",   "--svg"}},
       {{"eval", "perplexity"}, Join({kModelFlags, {"FILE", "--window", "--separator", "--json"}})},
       {{"synth"}, {"--config", "-o, --output", "--seed", "--random-vectors"}},
       {{"machine"}, {"--threads", "--json"}},
