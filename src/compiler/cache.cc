@@ -120,6 +120,9 @@ Expected<std::string> ResolveFor(const std::string& dir, const BuildOptions& opt
   build.output = engine;
   build.target = target.Name();
   if (target.device) build.cuda.device = target.device->ordinal;
+  // Engines of one GPU have shapes in common; measuring them is most of a build.
+  if (target.on_cuda() && build.timing_cache.empty())
+    build.timing_cache = std::filesystem::path(engine).parent_path().string() + "/timings.json";
   LATHE_ASSIGN_OR_RETURN(BuildReport built, BuildEngine(dir, build));
   if (report != nullptr) *report = std::move(built);
   return engine;

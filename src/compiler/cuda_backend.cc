@@ -125,6 +125,9 @@ class CudaBackend : public Backend {
 
   Status FinishKernels(EngineWriter* writer) override {
     LATHE_RETURN_IF_ERROR(work_.Wait([this] { TellProgress(); }));
+    if (tuner_ && !tuner_->refused().empty())
+      warnings_.push_back(StrFormat("%zu kernels do not compile and were not measured, %s the first of them",
+                                    tuner_->refused().size(), tuner_->refused()[0].c_str()));
     for (const cuda::CompiledKernel& kernel : kernels_)
       if (kernel.source.hot && kernel.resources.spill_bytes > 0)
         warnings_.push_back(StrFormat("the kernel %s spills %d bytes of registers, which makes it slow",

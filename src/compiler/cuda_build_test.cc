@@ -331,6 +331,29 @@ TEST_F(OnFakeGpu, MeasuresAndRemembers) {
   EXPECT_THAT(elsewhere->warnings[0], HasSubstr("nothing for this machine (Fake H100, sm_90a, driver 13.0"));
 }
 
+TEST_F(OnFakeGpu, AKernelThatDoesNotCompileIsLeftOut) {
+  const std::string out = ScratchDir("cuda_refused_kernel");
+  const std::string dir = GoldenCheckpoint("llama3_tied");
+  FakeNvrtc::Refused() = "gemm_stream_r16_t1_";
+  const auto report = BuildEngine(dir, Tuned(out + "/a.lathe"));
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  ASSERT_EQ(report->warnings.size(), 1u);
+  EXPECT_THAT(report->warnings[0], HasSubstr("do not compile and were not measured, gemm_stream_r16_t1_"));
+  const auto engine = EngineReader::Open(out + "/a.lathe");
+  ASSERT_TRUE(engine.ok());
+  const auto kernels = Kernels(*engine);
+  for (const auto& entry : kernels.entries()) EXPECT_FALSE(entry.entry.starts_with(FakeNvrtc::Refused()));
+  // Without any there is no engine.
+  FakeNvrtc::Refused() = "gemm_";
+  EXPECT_FALSE(BuildEngine(dir, Tuned(out + "/b.lathe")).ok());
+  FakeNvrtc::Refused() = "norm_";
+  const auto broken = BuildEngine(dir, Tuned(out + "/b.lathe"));
+  FakeNvrtc::Refused().clear();
+  ASSERT_FALSE(broken.ok());
+  EXPECT_THAT(broken.status().message(), HasSubstr("does not compile for sm_90a"));
+  EXPECT_EQ(Listing(out), std::vector<std::string>{"a.lathe"});
+}
+
 TEST_F(OnFakeGpu, FaultsWhileMeasuringEndTheBuild) {
   const std::string out = ScratchDir("cuda_faults");
   FakeDriver::Get().devices[0].memory = size_t{64} << 20;

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <limits>
 #include <set>
+#include <thread>
 
 #include "base/check.h"
 #include "kernels/cuda/gemm_table.h"
 #include "plan/cuda/plan_kernels.h"
+#include "platform/topology.h"
 
 namespace lathe {
 namespace {
@@ -14,6 +16,8 @@ namespace {
 // Measuring: enough that the ranking holds, little enough that some thousand launches fit into seconds.
 constexpr cuda::GemmMeasureOptions kOptions = {
     .weight_pool_bytes = 256 << 20, .min_graph_us = 200, .replays = 3, .library_algorithms = 0};
+
+constexpr int kMostColumns = 1 << 18;  // that GemmMeasurer has scales for; wider ones keep their rule
 
 // As measurements are remembered: matmuls of one shape that read bf16 are the same in engines of any class.
 NumericClass ClassOf(const GemmTactic& tactic) {
@@ -92,7 +96,7 @@ bool IsUsableCudaTactic(const GemmTactic& tactic, const cuda::GemmProblem& probl
   return !tactic.buckets.empty() && std::all_of(tactic.buckets.begin(), tactic.buckets.end(), usable);
 }
 
-Status CudaTuner::MakeJobs(Plan* plan) {
+void CudaTuner::MakeJobs(Plan* plan) {
   jobs_.clear();
   for (size_t t = 0; t < plan->tactics.size(); ++t) {
     GemmTactic& tactic = plan->tactics[t];
@@ -107,6 +111,7 @@ Status CudaTuner::MakeJobs(Plan* plan) {
       ++remembered_;
       continue;
     }
+    if (problem.n > kMostColumns) continue;
     ++measured_;
     for (TacticBucket& bucket : tactic.buckets) {
       Job job{.tactic = &tactic, .bucket = &bucket, .problem = problem, .candidates = {}};
@@ -115,7 +120,6 @@ Status CudaTuner::MakeJobs(Plan* plan) {
       jobs_.push_back(std::move(job));
     }
   }
-  return Status::Ok();
 }
 
 Expected<std::unique_ptr<cuda::GemmMeasurer>> CudaTuner::MakeMeasurer() const {
@@ -161,23 +165,53 @@ Status CudaTuner::Run(cuda::GemmMeasurer* measurer, const Job& job) {
   return Status::Ok();
 }
 
+void CudaTuner::DropRefused(const std::vector<cuda::KernelSource>& sources) {
+  std::vector<char> fails(sources.size(), 0);
+  std::atomic<size_t> next{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < ReadTopology().usable_cpus(); ++t)
+    threads.emplace_back([&] {
+      for (size_t i = next++; i < sources.size() && !*stop_; i = next++)
+        fails[i] = !cuda::CompileKernels(nvrtc_, {sources[i]}, device_.info().Target(), 1).ok();
+    });
+  for (std::thread& thread : threads) thread.join();
+  std::set<std::string> refused;
+  for (size_t i = 0; i < sources.size(); ++i)
+    if (fails[i] != 0) refused.insert(sources[i].entry);
+  refused_.assign(refused.begin(), refused.end());
+  for (Job& job : jobs_)
+    std::erase_if(job.candidates, [&](const cuda::GemmTactic& candidate) {
+      return refused.contains(cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue).entry);
+    });
+}
+
+Status CudaTuner::Prepare(cuda::GemmMeasurer* measurer) {
+  const auto sources_of_jobs = [&] {
+    std::vector<cuda::KernelSource> sources;
+    std::set<std::string> entries;
+    for (const Job& job : jobs_)
+      for (const cuda::GemmTactic& candidate : job.candidates) {
+        cuda::KernelSource source = cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue);
+        if (entries.insert(source.entry).second) sources.push_back(std::move(source));
+      }
+    return sources;
+  };
+  if (measurer->PrepareKernels(sources_of_jobs()).ok()) return Status::Ok();
+  // A fault of ours, in one of hundreds: the others serve.
+  DropRefused(sources_of_jobs());
+  if (*stop_) return {StatusCode::kCancelled, "the build was ended"};
+  return measurer->PrepareKernels(sources_of_jobs());
+}
+
 Status CudaTuner::Tune(Plan* plan) {
-  LATHE_RETURN_IF_ERROR(MakeJobs(plan));
+  MakeJobs(plan);
   if (jobs_.empty()) return Status::Ok();
   LATHE_RETURN_IF_ERROR(device_.Bind());
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::GemmMeasurer> measurer, MakeMeasurer());
-  std::vector<cuda::KernelSource> sources;
-  std::set<std::string> entries;
-  int timings = 0;
-  for (const Job& job : jobs_) {
-    timings += static_cast<int>(job.candidates.size());
-    for (const cuda::GemmTactic& candidate : job.candidates) {
-      cuda::KernelSource source = cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue);
-      if (entries.insert(source.entry).second) sources.push_back(std::move(source));
-    }
-  }
-  LATHE_RETURN_IF_ERROR(measurer->PrepareKernels(sources));
+  LATHE_RETURN_IF_ERROR(Prepare(measurer.get()));
   LATHE_ASSIGN_OR_RETURN(read_gbps_, measurer->ReadBandwidth());
+  int timings = 0;
+  for (const Job& job : jobs_) timings += static_cast<int>(job.candidates.size());
   total = timings;
   for (const Job& job : jobs_) LATHE_RETURN_IF_ERROR(Run(measurer.get(), job));
   // Whole tactics are remembered only.

@@ -49,6 +49,8 @@ class CudaTuner {
   // says how much.
   Status Tune(Plan* plan);
 
+  // Candidates that do not compile: left out, and worth a warning.
+  const std::vector<std::string>& refused() const { return refused_; }
   int measured() const { return measured_; }      // shapes
   int remembered() const { return remembered_; }  // shapes
   double read_gbps() const { return read_gbps_; }
@@ -63,7 +65,10 @@ class CudaTuner {
     cuda::GemmProblem problem;
     std::vector<cuda::GemmTactic> candidates;
   };
-  Status MakeJobs(Plan* plan);
+  void MakeJobs(Plan* plan);
+  // Compiles and loads the kernels of all jobs.
+  Status Prepare(cuda::GemmMeasurer* measurer);
+  void DropRefused(const std::vector<cuda::KernelSource>& sources);
   Expected<std::unique_ptr<cuda::GemmMeasurer>> MakeMeasurer() const;
   Status Run(cuda::GemmMeasurer* measurer, const Job& job);
 
@@ -72,8 +77,8 @@ class CudaTuner {
   TimingCache* cache_;
   const std::atomic<bool>* stop_;
   cuda::GemmChip chip_;
-  NumericClass numeric_ = NumericClass::kBf16Tensor;
   std::vector<Job> jobs_;
+  std::vector<std::string> refused_;
   int measured_ = 0, remembered_ = 0;
   double read_gbps_ = 0;
 };

@@ -10,9 +10,15 @@
 
 namespace lathe::cuda::testing {
 
-// Compiles whatever has -DLATHE_ENTRY=name; a source that holds "#error" fails.
+// Compiles whatever has -DLATHE_ENTRY=name; a source that holds "#error" fails, and so does a name that
+// contains Refused().
 class FakeNvrtc {
  public:
+  // Empty: none. Not to be changed while something compiles.
+  static std::string& Refused() {
+    static std::string part;
+    return part;
+  }
   static Nvrtc Make() {
     abi::NvrtcTable t;
     t.version = [](int* major, int* minor) {
@@ -35,6 +41,10 @@ class FakeNvrtc {
       for (int i = 0; i < n; ++i) {
         const std::string_view option = options[i];
         if (!option.starts_with(kDefine)) continue;
+        if (!Refused().empty() && option.find(Refused()) != std::string_view::npos) {
+          program.log = "ptxas fatal: too few registers\n";
+          return 6;
+        }
         program.log = "ptxas info    : Compiling entry function '" +
                       std::string(option.substr(kDefine.size())) +
                       "' for 'sm_90a'\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
