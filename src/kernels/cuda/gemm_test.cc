@@ -51,9 +51,36 @@ TEST(GemmPolicy, EveryProblemHasCandidatesThatFitTheChip) {
         EXPECT_GT(shape.grid.x, 0u);
         EXPECT_LE(shape.cluster.x, 8u);
         EXPECT_EQ(shape.grid.x % shape.cluster.x, 0u) << ToString(t);
+        // Blocks that stay, or wait for the others of their cluster, must all run at once.
+        if (t.kind == GemmKind::kPrompt) {
+          EXPECT_LE(shape.grid.x, static_cast<unsigned>(chip.multiprocessors)) << ToString(t);
+        }
       }
       EXPECT_TRUE(names.contains(ToString(DefaultGemmTactic(p, chip))));
     });
+  }
+}
+
+// The model that ranks prompts' tactics, by what was measured on an H200 (docs/benchmarks-cuda.md).
+TEST(GemmPolicy, PromptsGetTheTileThatFillsTheChip) {
+  const GemmChip chip = TypicalChip(90);
+  const auto first = [&](GemmType type, int m, int n, int k) {
+    return DefaultGemmTactic({type, GemmEpilogue::kBf16, m, n, k}, chip);
+  };
+  const GemmTactic large = first(GemmType::kBf16, 2048, 4096, 4096);
+  EXPECT_EQ(large.rows, 256);
+  EXPECT_EQ(large.tokens, 128);
+  EXPECT_EQ(large.promote, 0);
+  // 6144 rows in 32 tiles of 192, by 4 of tokens: 128 blocks at once.
+  EXPECT_EQ(first(GemmType::kBf16, 512, 6144, 4096).rows, 192);
+  EXPECT_EQ(first(GemmType::kE4m3, 512, 6144, 4096).rows, 192);
+  // Few tokens and long rows: blocks share K.
+  EXPECT_GT(first(GemmType::kBf16, 128, 4096, 14336).split, 1);
+  // e4m3 sums have room beside their partial ones.
+  for (const int m : {128, 1024, 8192}) {
+    const GemmTactic t = first(GemmType::kE4m3, m, 28672, 4096);
+    EXPECT_LE(t.rows * t.tokens, 192 * 128);
+    EXPECT_GT(t.promote, 0);
   }
 }
 
@@ -78,8 +105,9 @@ TEST(GemmPolicy, TacticsAreReadAsTheyAreWritten) {
   }
   const GemmTactic library{.kind = GemmKind::kCublasLt, .algorithm = 3};
   EXPECT_EQ(*ParseGemmTactic(ToString(library)), library);
-  for (const char* bad : {"", "stream", "stream_r16", "cublaslt_", "cublaslt_1x", " cublaslt_1",
-                          "wgmma_r1_t2_s3_k4_b6 ", "mma_r128_t32_s3", "cublaslt_99999999999999999999"}) {
+  for (const char* bad :
+       {"", "stream", "stream_r16", "cublaslt_", "cublaslt_1x", " cublaslt_1", "wgmma_r1_t2_s3_k4_b6 ",
+        "mma_r128_t32_s3", "prompt_r256_t128_s4_c2_k1", "cublaslt_99999999999999999999"}) {
     EXPECT_FALSE(ParseGemmTactic(bad).ok()) << bad;
   }
 }
