@@ -8,6 +8,7 @@ namespace lathe::cli {
 void AddConvert(Command& root);
 void AddBuild(Command& root);
 void AddInspect(Command& root);
+void AddPlan(Command& root);
 void AddRun(Command& root);
 void AddChat(Command& root);
 void AddServe(Command& root);

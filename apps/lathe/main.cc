@@ -13,6 +13,7 @@ int Run(int argc, char** argv) {
   lathe::cli::AddConvert(root);
   lathe::cli::AddBuild(root);
   lathe::cli::AddInspect(root);
+  lathe::cli::AddPlan(root);
   lathe::cli::AddRun(root);
   lathe::cli::AddChat(root);
   lathe::cli::AddServe(root);

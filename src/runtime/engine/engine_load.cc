@@ -9,6 +9,7 @@
 #include "platform/memory_info.h"
 #include "runtime/dist/rank_group.h"
 #include "runtime/engine/engine_core.h"
+#include "runtime/engine/load_plan.h"
 #include "runtime/exec/cuda/executor.h"
 #include "runtime/exec/executor.h"
 
@@ -115,9 +116,8 @@ SamplingParams DefaultsOf(const ModelSpec& spec) {
 
 bool IsForCuda(const EngineReader& file) { return file.identity().target.starts_with("cuda:"); }
 
-// Opens the executor of one or several CPU ranks.
-Expected<std::unique_ptr<StepExecutor>> OpenOnCpu(const EngineReader& file, const ModelSpec& spec,
-                                                  std::vector<Plan> plans, const EngineOptions& options) {
+Expected<ExecutorOptions> CpuOptionsOf(const ModelSpec& spec, const std::vector<Plan>& plans,
+                                       const EngineOptions& options) {
   const int sequences = options.max_sequences > 0 ? options.max_sequences : kDefaultSequences;
   const int step_tokens = options.max_step_tokens > 0 ? options.max_step_tokens : kDefaultStepTokens;
   ExecutorOptions exec{.threads = options.threads,
@@ -125,37 +125,95 @@ Expected<std::unique_ptr<StepExecutor>> OpenOnCpu(const EngineReader& file, cons
                        .max_logit_rows = sequences,
                        .rope = RopeOf(spec)};
   LATHE_RETURN_IF_ERROR(SizeKvCache(spec, plans, options, &exec));
+  return exec;
+}
+
+// Opens the executor of one or several CPU ranks.
+Expected<std::unique_ptr<StepExecutor>> OpenOnCpu(const EngineReader& file, const ModelSpec& spec,
+                                                  std::vector<Plan> plans, const EngineOptions& options) {
+  LATHE_ASSIGN_OR_RETURN(const ExecutorOptions exec, CpuOptionsOf(spec, plans, options));
   if (plans.size() == 1) return OpenCpuExecutor(file, std::move(plans[0]), exec, nullptr);
   return OpenRankGroup(file, std::move(plans), exec);
+}
+
+Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const ModelSpec& spec, size_t n_plans,
+                                            const EngineOptions& options) {
+  if (n_plans != 1)
+    return Error(StatusCode::kUnsupported,
+                 "engine '%s' is for several ranks, on CUDA one GPU runs it; build it without --tp and --pp",
+                 file.path().c_str());
+  if (!(options.gpu_memory_fraction >= 0 && options.gpu_memory_fraction <= 1))
+    return Error(StatusCode::kInvalidArgument, "the fraction of GPU memory must be in (0, 1], but is %g",
+                 options.gpu_memory_fraction);
+  CudaExecutorOptions exec;
+  exec.device = options.device;
+  exec.max_step_rows = options.max_step_tokens;
+  exec.max_sequences = options.max_sequences > 0 ? options.max_sequences : kDefaultSequences;
+  exec.max_positions = options.max_context;
+  exec.model_positions = spec.max_positions;
+  exec.kv_bytes = options.kv_bytes;
+  exec.memory_fraction = options.gpu_memory_fraction;
+  exec.rope = RopeOf(spec);
+  exec.deterministic = options.deterministic;
+  exec.progress = options.load_progress;
+  return exec;
 }
 
 // Opens the executor of a GPU; *options then has the rows that its steps take.
 Expected<std::unique_ptr<StepExecutor>> OpenOnCuda(const EngineReader& file, const ModelSpec& spec,
                                                    std::vector<Plan> plans, EngineOptions* options) {
-  if (plans.size() != 1)
-    return Error(StatusCode::kUnsupported,
-                 "engine '%s' is for several ranks, on CUDA one GPU runs it; build it without --tp and --pp",
-                 file.path().c_str());
-  if (options->gpu_memory_fraction < 0 || options->gpu_memory_fraction > 1)
-    return Error(StatusCode::kInvalidArgument, "the fraction of GPU memory must be in (0, 1], but is %g",
-                 options->gpu_memory_fraction);
-  CudaExecutorOptions exec;
-  exec.device = options->device;
-  exec.max_step_rows = options->max_step_tokens;
-  exec.max_sequences = options->max_sequences > 0 ? options->max_sequences : kDefaultSequences;
-  exec.max_positions = options->max_context;
-  exec.model_positions = spec.max_positions;
-  exec.kv_bytes = options->kv_bytes;
-  exec.memory_fraction = options->gpu_memory_fraction;
-  exec.rope = RopeOf(spec);
-  exec.deterministic = options->deterministic;
-  exec.progress = options->load_progress;
+  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans.size(), *options));
   LATHE_ASSIGN_OR_RETURN(auto executor, OpenCudaExecutor(file, std::move(plans[0]), exec));
   options->max_step_tokens = executor->limits().max_step_rows;
   return executor;
 }
 
+Expected<LoadPlan> PlanOnCuda(const EngineReader& file, const ModelSpec& spec, const std::vector<Plan>& plans,
+                              const EngineOptions& options, uint64_t gpu_bytes) {
+  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans.size(), options));
+  LATHE_ASSIGN_OR_RETURN(const CudaSizes sizes, PlanCudaExecutor(plans[0], exec, gpu_bytes));
+  return LoadPlan{
+      .target = file.identity().target,
+      .max_step_tokens = sizes.max_step_rows,
+      .max_sequences = sizes.max_sequences,
+      .max_context = sizes.max_positions,
+      .n_pages = sizes.n_pages,
+      .page_size = plans[0].page_size,
+      .weight_bytes = sizes.memory.weight_bytes,
+      .buffer_bytes = sizes.memory.buffer_bytes,
+      .workspace_bytes = sizes.memory.workspace_bytes,
+      .kv_bytes = sizes.memory.kv_bytes,
+      .kv_bytes_per_token = sizes.memory.kv_bytes_per_page / static_cast<uint64_t>(plans[0].page_size)};
+}
+
+Expected<LoadPlan> PlanOnCpu(const EngineReader& file, const ModelSpec& spec, const std::vector<Plan>& plans,
+                             const EngineOptions& options) {
+  LATHE_ASSIGN_OR_RETURN(const ExecutorOptions exec, CpuOptionsOf(spec, plans, options));
+  LoadPlan out{.target = file.identity().target,
+               .max_step_tokens = exec.max_step_rows,
+               .max_sequences = exec.max_logit_rows,
+               .max_context = exec.max_positions,
+               .n_pages = exec.n_pages,
+               .page_size = plans[0].page_size};
+  for (const Plan& plan : plans) {
+    const MemoryPlan memory = PlanMemory(plan, exec);
+    out.weight_bytes += memory.weight_bytes;
+    out.buffer_bytes += memory.buffer_bytes;
+    out.kv_bytes += memory.kv_bytes;
+    out.kv_bytes_per_token += memory.kv_bytes_per_page / static_cast<uint64_t>(plan.page_size);
+  }
+  return out;
+}
+
 }  // namespace
+
+Expected<LoadPlan> PlanLoad(const std::string& path, const EngineOptions& options, uint64_t gpu_bytes) {
+  LATHE_ASSIGN_OR_RETURN(const EngineReader file, EngineReader::Open(path));
+  LATHE_ASSIGN_OR_RETURN(const ModelSpec spec, ModelSpecFromJson(file.model(), path));
+  LATHE_ASSIGN_OR_RETURN(const std::vector<Plan> plans, ReadPlans(file));
+  return IsForCuda(file) ? PlanOnCuda(file, spec, plans, options, gpu_bytes)
+                         : PlanOnCpu(file, spec, plans, options);
+}
 
 Expected<std::unique_ptr<Engine>> Engine::Load(const std::string& path, const EngineOptions& wanted) {
   EngineOptions options = wanted;

@@ -58,6 +58,11 @@ struct CudaSizes {
 Expected<CudaSizes> SizeCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
                                      const cuda::GemmChip& chip, uint64_t free_bytes);
 
+// The same for a chip of the plan's kind with `free_bytes`; 0: the device of the options, with what it has
+// free.
+Expected<CudaSizes> PlanCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
+                                     uint64_t free_bytes);
+
 // Whether the device and its driver run what the engine holds: kMismatch with both names and the command that
 // mends it. Reads manifest and kernel list only.
 Status CheckCudaTarget(const EngineReader& engine, const cuda::DeviceInfo& device, int driver_version);

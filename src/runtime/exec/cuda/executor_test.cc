@@ -371,6 +371,33 @@ TEST_F(ExecutorTest, DeterministicModeHasOneTacticForEachMatmul) {
   Converse(2e-2);
 }
 
+TEST_F(ExecutorTest, ProfileAndOpsOneByOne) {
+  Open({.window = 70});
+  executor_.reset();
+  setenv("LATHE_PROFILE", "1", 1);
+  setenv("LATHE_CUDA_SYNC", "1", 1);
+  ASSERT_TRUE(TryOpen().ok()) << status_.message();
+  Converse(2e-2);
+  EXPECT_EQ(FakeDriver::Get().calls["graph_launch"], 0);
+  ::testing::internal::CaptureStderr();
+  executor_.reset();
+  const std::string table = ::testing::internal::GetCapturedStderr();
+  for (const char* line :
+       {"gemm qkv, rows ..4", "attention, rows ..128", "sample, rows 2", "rope_table, rows"})
+    EXPECT_NE(table.find(line), std::string::npos) << line << "\n" << table;
+  // A fault of a kernel shows when the op behind it is to be launched.
+  unsetenv("LATHE_PROFILE");
+  ASSERT_TRUE(TryOpen().ok()) << status_.message();
+  Sequence a = NewSequence(3);
+  AddSlice(&a, 3, true);
+  FakeDriver::Get().Fail("stream_synchronize", 700, 5);
+  EXPECT_NE(executor_->Execute(step_, &result_).message().find("attention of layer 0: cuStreamSynchronize"),
+            std::string::npos);
+  FakeDriver::Get().Heal();
+  executor_.reset();
+  unsetenv("LATHE_CUDA_SYNC");
+}
+
 // ---- what is refused ----
 
 TEST_F(ExecutorTest, EnginesThatDoNotRunHere) {

@@ -224,4 +224,21 @@ Expected<CudaSizes> SizeCudaExecutor(const Plan& plan, const CudaExecutorOptions
   return sizes;
 }
 
+Expected<CudaSizes> PlanCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
+                                     uint64_t free_bytes) {
+  if (free_bytes > 0) return SizeCudaExecutor(plan, options, cuda::TypicalChip(plan.sm), free_bytes);
+  const cuda::Driver* driver = options.driver;
+  if (driver == nullptr) {
+    auto loaded = cuda::Driver::Load();
+    if (!loaded.ok())
+      return Error(loaded.status().code(), "%s; say with --memory how much memory to plan for",
+                   loaded.status().message().c_str());
+    driver = *loaded;
+  }
+  LATHE_ASSIGN_OR_RETURN(const auto device, cuda::Device::Open(*driver, options.device));
+  LATHE_ASSIGN_OR_RETURN(const cuda::Device::Memory memory, device->MemoryNow());
+  return SizeCudaExecutor(plan, options, cuda::ChipOf(device->info()),
+                          static_cast<uint64_t>(memory.free_bytes));
+}
+
 }  // namespace lathe
