@@ -64,13 +64,16 @@ class CudaTuner {
     TacticBucket* bucket;
     cuda::GemmProblem problem;
     std::vector<cuda::GemmTactic> candidates;
+    std::vector<cuda::GemmTiming> timings = {};  // of those that run, the fastest first
   };
   void MakeJobs(Plan* plan);
   // Compiles and loads the kernels of all jobs.
   Status Prepare(cuda::GemmMeasurer* measurer);
   void DropRefused(const std::vector<cuda::KernelSource>& sources);
   Expected<std::unique_ptr<cuda::GemmMeasurer>> MakeMeasurer() const;
-  Status Run(cuda::GemmMeasurer* measurer, const Job& job);
+  Status Run(cuda::GemmMeasurer* measurer, Job* job);
+  void Choose(const Job& job, const cuda::GemmTiming& timing) const;
+  Status TuneLayer(cuda::GemmMeasurer* measurer, const Plan& plan, int m);
 
   const cuda::Device& device_;
   const cuda::Nvrtc& nvrtc_;
