@@ -15,7 +15,7 @@ BOUND = {"response_format": {"type": "json_schema", "json_schema": {"name": "peo
 
 def gap_ms(server, seed, fields):
     """(mean gap between tokens, tokens/s)"""
-    run = bench(server, "--concurrency", str(STREAMS), "--requests", str(STREAMS), "--dataset", "random:16/128", "--ignore-eos", "--seed", str(seed),
+    run = bench(server, "--concurrency", str(STREAMS), "--requests", str(STREAMS), "--dataset", "random:16/128", "--seed", str(seed), *([] if fields else ["--ignore-eos"]),
                 "--fields", json.dumps({"return_token_ids": True} | fields))["runs"][0]
     assert run["failed"] == 0, run["errors"]
     return run["itl_ms"]["p50"], run["output_tokens_per_second"]
