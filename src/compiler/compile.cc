@@ -243,12 +243,12 @@ class Builder {
   std::unique_ptr<WeightSource> source_;
   TextParts text_;
   ir::Graph lowered_;
-  std::unique_ptr<Backend> backend_;
   std::vector<EmittedPlan> ranks_;
   uint64_t blob_bytes_ = 0;
   EngineIdentity identity_;
   Json info_;
   BuildReport report_;
+  std::unique_ptr<Backend> backend_;  // the last: a thread of it may still use the plans
 };
 
 }  // namespace

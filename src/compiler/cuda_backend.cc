@@ -79,6 +79,10 @@ class CudaBackend : public Backend {
                    "a CUDA engine runs on one GPU, tp %d and pp %d were asked for; build it without --tp and "
                    "--pp, or for the CPU (--target cpu)",
                    options_.tp, options_.pp);
+    if (options_.disabled_passes.contains("fuse_norm_residual"))
+      return {
+          StatusCode::kInvalidArgument,
+          "pass 'fuse_norm_residual' cannot be switched off for GPUs: what is added there is added in norms"};
     if (options_.tune && !target_.device)
       return Error(StatusCode::kUnsupported,
                    "no GPU here is %s, so nothing can be measured for it; build without tuning (--no-tune)",

@@ -2,7 +2,9 @@
 // in.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
@@ -168,6 +170,17 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
     }
 }
 
+// Without sharing of buffers only the plan is another.
+TEST(CudaBuild, OptionalPassesChangeThePlanOnly) {
+  const std::string out = ScratchDir("cuda_passes");
+  const EngineReader with = Build(GoldenCheckpoint("qwen3", {{"hidden_size", 128}}), Cross(out + "/a.lathe"));
+  BuildOptions options = Cross(out + "/b.lathe");
+  options.disabled_passes = {"plan_memory", "prune_dead"};
+  const EngineReader without = Build(GoldenCheckpoint("qwen3", {{"hidden_size", 128}}), options);
+  EXPECT_LT(ReadPlan(with, 0, 0).buffers.size(), ReadPlan(without, 0, 0).buffers.size());
+  EXPECT_EQ(Kernels(with).entries().size(), Kernels(without).entries().size());
+}
+
 TEST(CudaBuild, Inspects) {
   BuildOptions options = Cross(ScratchDir("cuda_inspect") + "/a.lathe");
   options.dtype = options.kv_dtype = DType::kF8E4M3;
@@ -216,6 +229,8 @@ TEST(CudaBuild, RefusesWithOneSentenceAndLeavesNothing) {
        "bf16-dot is one of CPUs"},
       {"tp", [](BuildOptions* o) { o->tp = 2; }, StatusCode::kUnsupported, "runs on one GPU"},
       {"pp", [](BuildOptions* o) { o->pp = 2; }, StatusCode::kUnsupported, "runs on one GPU"},
+      {"pass", [](BuildOptions* o) { o->disabled_passes = {"fuse_norm_residual"}; },
+       StatusCode::kInvalidArgument, "cannot be switched off for GPUs"},
       {"old compiler",
        [](BuildOptions* o) {
          o->target = "sm_100a";
@@ -375,6 +390,26 @@ TEST_F(OnFakeGpu, FaultsWhileMeasuringEndTheBuild) {
     FakeDriver::Get().Heal();
   }
   EXPECT_EQ(FakeDriver::Get().allocated, 0u);
+}
+
+// A disk that fills up while kernels are measured: the other thread ends before what it works on.
+TEST_F(OnFakeGpu, FullDiskLeavesNothing) {
+  const std::string out = ScratchDir("cuda_full");
+  const std::string dir = GoldenCheckpoint("llama3_tied");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit small = before;
+  small.rlim_cur = 300000;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto report = BuildEngine(dir, Tuned(out + "/a.lathe"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, old_handler);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.status().code(), StatusCode::kIo);
+  EXPECT_TRUE(Listing(out).empty());
+  EXPECT_EQ(FakeDriver::Get().allocated, 0u);
+  EXPECT_EQ(FakeDriver::Get().live_handles, 0);
 }
 
 TEST_F(OnFakeGpu, RefusesAGpuThatIsNotThereOrNotFit) {
