@@ -23,8 +23,8 @@ LATHE_DEVICE Eight Product(const uint16_t* row, int i) {
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const ActivationParams p) {
   __shared__ float scratch[32];
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   const uint16_t* in = static_cast<const uint16_t*>(p.in) + static_cast<int64_t>(blockIdx.x) * 2 * FFN;
   const int64_t out = static_cast<int64_t>(blockIdx.x) * FFN;
   if (!OUT_FP8) {

@@ -453,6 +453,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
   const int kv_head = blockIdx.y, g = Lane() / 4, t = Lane() % 4;
   const int first = p.column_first[blockIdx.x], end = p.column_first[blockIdx.x + 1];
   bool waited = false;
+  DependencyLaunch();
   for (int i = first; i < end; ++i) {
     const DecodePiece piece = p.pieces[i];
     const int before = piece.first_page * kPageSize;
@@ -469,14 +470,12 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
     // This step's key, the last one, is not there yet.
     if (!waited && before + kPageSize >= piece.n_keys) {
       DependencyWait();
-      DependencyLaunch();
       waited = true;
     }
     walk.Keys(id, 0, &lines);
     walk.Values(id, 0, &lines);
     if (!waited) {
       DependencyWait();
-      DependencyLaunch();
       waited = true;
     }
     const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;

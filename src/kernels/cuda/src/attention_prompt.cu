@@ -121,8 +121,8 @@ LATHE_DEVICE void Accumulate(const uint32_t (&p)[kKeyTiles / 2][4], uint32_t v_a
 // grid: (tiles, n_kv_heads). Shared memory: keys, values, and q where it does not fit registers.
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const PromptParams p) {
   extern __shared__ __align__(16) char shared[];
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   if (static_cast<int>(blockIdx.x) >= *p.n_tiles) return;
   const PromptTile at = p.tiles[blockIdx.x];
   const int kv_head = blockIdx.y, n_heads = p.n_kv_heads * kGroup;

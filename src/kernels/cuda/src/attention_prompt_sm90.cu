@@ -403,8 +403,8 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
     BarrierInitFence();
   }
   __syncthreads();
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   if (threadIdx.x < 128) {
     RegistersDown<24>();
     if (threadIdx.x == 0) Produce(map, p, room);

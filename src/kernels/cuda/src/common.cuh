@@ -143,7 +143,10 @@ LATHE_DEVICE bool ElectOne() {
 }
 
 // Programmatic dependent launch. DependencyWait: everything that earlier kernels on the stream wrote is visible
-// after it. DependencyLaunch: the next kernel may start (and run up to its own wait).
+// after it. DependencyLaunch: the next kernel may start (and run up to its own wait). Kernels call it first of all:
+// weights are then on their way to shared memory while two or three small kernels before the matmul still run. The
+// next kernel's wait is over when this one has ended, and this one does not end before its own wait is over, so what
+// stands further back has ended too.
 LATHE_DEVICE void DependencyWait() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

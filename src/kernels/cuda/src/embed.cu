@@ -5,8 +5,8 @@
 using namespace lathe::cuda;
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const EmbedParams p) {
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   const int row = blockIdx.x;
   int token = p.rows[row].token;
   if (token < 0) token = max(0, p.previous[~token].id);

@@ -13,6 +13,7 @@ LATHE_DEVICE Eight LoadDelta(const void* delta, int64_t at) {
 }
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams p) {
+  DependencyLaunch();
   __shared__ float scratch[32];
   Eight gain[kPieces];  // a weight: needs no waiting for the kernel before
 #pragma unroll
@@ -21,7 +22,6 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams 
     if (i < HIDDEN) gain[piece] = Load8F32(p.gain + i);
   }
   DependencyWait();
-  DependencyLaunch();
   const int64_t out_row = static_cast<int64_t>(blockIdx.x) * HIDDEN;
   const int64_t in_row = GATHER ? static_cast<int64_t>(p.rows[blockIdx.x]) * HIDDEN : out_row;
   Eight x[kPieces];

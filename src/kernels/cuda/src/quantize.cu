@@ -8,8 +8,8 @@ constexpr int kPieces = (COLUMNS / 8 + LATHE_THREADS - 1) / LATHE_THREADS;
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const QuantizeParams p) {
   __shared__ float scratch[32];
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   const int64_t row = static_cast<int64_t>(blockIdx.x) * COLUMNS;
   Eight x[kPieces];
   float largest = 0;

@@ -46,8 +46,8 @@ LATHE_DEVICE void Rotate(Eight* a, Eight* b, const float* cos, const float* sin)
 }
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const RopeParams p) {
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   const int heads = p.n_heads + 2 * p.n_kv_heads;
   const int index = (blockIdx.x * LATHE_THREADS + threadIdx.x) / kLanes, lane = threadIdx.x % kLanes;
   // Threads without work stay: the norm's shuffles are of whole warps.

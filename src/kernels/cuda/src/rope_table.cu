@@ -8,8 +8,8 @@ using namespace lathe::cuda;
 constexpr int kHalf = ROTARY_DIM / 2;
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const RopeTableParams p) {
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   const int i = blockIdx.x * LATHE_THREADS + threadIdx.x;
   if (i >= p.n_rows * kHalf) return;
   const StepRow row = p.rows[i / kHalf];

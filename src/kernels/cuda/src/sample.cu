@@ -264,8 +264,8 @@ class Row {
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS == 1 ? 1 : 2) LATHE_ENTRY(const SampleLaunch launch) {
   extern __shared__ __align__(16) char room[];
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   constexpr int kWords = sizeof(SampleParams) / 4;
   if (threadIdx.x < kWords)
     reinterpret_cast<uint32_t*>(&reinterpret_cast<Shared*>(room)->params)[threadIdx.x] =

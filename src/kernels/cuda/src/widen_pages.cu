@@ -6,8 +6,8 @@
 using namespace lathe::cuda;
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const WidenParams p) {
-  DependencyWait();
   DependencyLaunch();
+  DependencyWait();
   if (static_cast<int>(blockIdx.x) >= *p.n_pages) return;
   const uint8_t* from = static_cast<const uint8_t*>(p.kv) + static_cast<int64_t>(p.pages[blockIdx.x]) * PAGE_ELEMENTS;
   uint16_t* to = static_cast<uint16_t*>(p.out) + static_cast<int64_t>(blockIdx.x) * PAGE_ELEMENTS;
