@@ -45,9 +45,7 @@ class Builder {
     LATHE_RETURN_IF_ERROR(Stage("compiling", &Builder::Compile));
     LATHE_RETURN_IF_ERROR(CheckDisk());
     LATHE_ASSIGN_OR_RETURN(EngineWriter writer, EngineWriter::Create(options_.output));
-    const double pack_begin = NowSeconds();
     LATHE_RETURN_IF_ERROR(Write(&writer));
-    info_["seconds"]["packing"] = NowSeconds() - pack_begin;
     info_.update(backend_->info());
     for (std::string& warning : backend_->warnings()) report_.warnings.push_back(std::move(warning));
     report_.seconds = NowSeconds() - begin;
@@ -199,6 +197,7 @@ class Builder {
   // Weights first, the largest and what kernels are made beside; blobs are found by name.
   Status Write(EngineWriter* writer) {
     uint64_t done = 0;
+    const double begin = NowSeconds();
     for (const EmittedPlan& rank : ranks_) {
       LATHE_RETURN_IF_ERROR(writer->BeginBlob(RankBlobName("weights", rank.plan.tp_rank, rank.plan.pp_rank)));
       LATHE_RETURN_IF_ERROR(PackWeights(
@@ -207,7 +206,10 @@ class Builder {
           [&](uint64_t bytes) { Progress("packing", done += bytes, blob_bytes_); }));
       LATHE_RETURN_IF_ERROR(writer->EndBlob());
     }
+    const double packed = NowSeconds();
+    info_["seconds"]["packing"] = packed - begin;
     LATHE_RETURN_IF_ERROR(backend_->FinishKernels(writer));
+    info_["seconds"]["waiting for kernels"] = NowSeconds() - packed;
     for (const EmittedPlan& rank : ranks_) {
       const Plan& plan = rank.plan;
       LATHE_RETURN_IF_ERROR(

@@ -13,6 +13,7 @@
 #include "lathe/version.h"
 #include "plan/cuda/kernel_blob.h"
 #include "plan/cuda/plan_kernels.h"
+#include "platform/topology.h"
 
 namespace lathe {
 namespace {
@@ -93,8 +94,11 @@ class CudaBackend : public Backend {
 
   // Nothing yet: kernels are measured beside the packing of weights.
   Status Measure(const ir::Graph&, const PassContext&) override {
-    // Not pinned: threads that are started later would inherit the one CPU of the caller.
-    team_ = std::make_unique<Team>(TeamOptions{.threads = options_.threads, .pin = false});
+    // Not pinned: threads that are started later would inherit the one CPU of the caller. And one less than
+    // there are CPUs, so that measuring is not held up.
+    int threads = options_.threads;
+    if (threads == 0 && options_.tune) threads = std::max(1, ReadTopology().usable_cpus() - 1);
+    team_ = std::make_unique<Team>(TeamOptions{.threads = threads, .pin = false});
     if (!options_.tune) return Status::Ok();
     LATHE_ASSIGN_OR_RETURN(const cuda::Driver* driver, options_.cuda.LoadDriver());
     LATHE_ASSIGN_OR_RETURN(device_, cuda::Device::Open(*driver, target_.device->ordinal));
