@@ -216,6 +216,15 @@ TEST_F(CliFault, OptionsOfTheBuildOutOfRange) {
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--tp", "0"}), "tp");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--numeric", "fp4"}),
               "--numeric must be");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--dtype", "fp8"}), "--target cuda");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--kv-dtype", "int4"}),
+              "--kv-dtype must be auto, bf16 or fp8");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--fp8-scales", "row"}),
+              "--fp8-scales must be channel or tensor");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--target", "cuda:sm_70"}),
+              "cuda:sm_90a, cuda:sm_100a");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--target", "sm_90", "--tp", "2"}),
+              "runs on one GPU");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--disable-pass", "nothing"}), "nothing");
   EXPECT_THAT(Files(), IsEmpty());
 }
