@@ -195,6 +195,11 @@ TEST(IrVerify, RefusesEachBrokenRule) {
       {"output %8", "output %6", "logits must be f32[L"},
       {"output %8", "output %8\noutput %8", "at most one output"},
       {"head_dim=4}\n", "head_dim=4}\nkv_append %3 %4 {layer=0, head_dim=4}\n", "appended to twice"},
+      {"%3:f32[T,4]", "%3:f8e4m3[T,4]", "only norms and quantize make such rows"},
+      {"output %8", "%9:f8e4m3[L,6] = quantize %8\noutput %8", "operand and result must have one shape"},
+      {"output %8", "%9:bf16[L,5] = quantize %8\noutput %8", "the result must be f8e4m3"},
+      {"output %8", "%9:f8e4m3[L,5] = quantize %8\n%10:f8e4m3[L,5] = quantize %9\noutput %8",
+       "%9 is f8e4m3, which matmuls alone read"},
   };
   for (const BadGraph& c : cases) {
     std::string text = kTiny;
