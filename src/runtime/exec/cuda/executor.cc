@@ -97,7 +97,7 @@ class CudaExecutor final : public StepExecutor {
 // process.
 CudaExecutor::~CudaExecutor() {
   if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) return;
-  static std::vector<std::pair<OpTimes*, DeviceState*>> abandoned;
+  static auto& abandoned = *new std::vector<std::pair<OpTimes*, DeviceState*>>;
   abandoned.emplace_back(times_.release(), state_.release());
 }
 

@@ -69,7 +69,7 @@ Status CheckCudaTarget(const EngineReader& engine, const cuda::DeviceInfo& devic
 
 // Opens the device, sizes everything, uploads the weights. `engine` is not needed afterwards. Environment:
 // LATHE_PROFILE=1 prints where the time goes (steps are slower), LATHE_CUDA_SYNC=1 waits for each op, so that
-// a fault names it, LATHE_STEP_TIMEOUT and LATHE_FAULT as docs/reliability.md says.
+// a fault names it, LATHE_STEP_TIMEOUT and LATHE_FAULT as docs/contracts/cuda.md says.
 // The executor may be called from any one thread at a time. A step that failed leaves it dead: every later
 // one fails with the same Status, and nothing is launched.
 Expected<std::unique_ptr<StepExecutor>> OpenCudaExecutor(const EngineReader& engine, Plan plan,
