@@ -3,6 +3,8 @@
 //
 // f32 engines: every logprob of the reference's ten best tokens within 1e-3. bf16 engines: within 0.03, and
 // the same next token wherever the reference's margin is over 0.05.
+#include <set>
+
 #include "golden_check.h"
 #include "kernels/cpu/registry.h"
 
@@ -33,6 +35,27 @@ INSTANTIATE_TEST_SUITE_P(Families, Golden,
                            std::replace(name.begin(), name.end(), '-', '_');
                            return name;
                          });
+
+// What a matmul of a gpu_ model reads is a multiple of 64, and together they have every size of head and
+// every number of query heads to a key head: the GPU's tests would otherwise see a refusal, or miss a kernel.
+TEST(GpuGoldens, HaveSizesThatKernelsTakeAndCoverThem) {
+  std::set<int> dims, groups;
+  for (const std::string& name : GpuGoldenNames()) {
+    if (name == "tales-16m") continue;
+    const auto golden = ReadJsonFile(LATHE_SOURCE_DIR "/tests/golden/" + name + ".json");
+    ASSERT_TRUE(golden.ok()) << golden.status().message();
+    const Json& config = (*golden)["config"];
+    const int hidden = config["hidden_size"].get<int>(), heads = config["num_attention_heads"].get<int>();
+    const int dim = config.contains("head_dim") ? config["head_dim"].get<int>() : hidden / heads;
+    EXPECT_EQ(hidden % 64, 0) << name;
+    EXPECT_EQ(config["intermediate_size"].get<int>() % 64, 0) << name;
+    EXPECT_EQ(heads * dim % 64, 0) << name;
+    dims.insert(dim);
+    groups.insert(heads / config["num_key_value_heads"].get<int>());
+  }
+  EXPECT_EQ(dims, (std::set<int>{64, 80, 96, 128, 256}));
+  EXPECT_EQ(groups, (std::set<int>{1, 2, 3, 4, 5, 6, 7, 8}));
+}
 
 }  // namespace
 }  // namespace lathe

@@ -7,13 +7,19 @@ the numpy twin; `checksums` in every file lets the C++ side prove that it has th
 
     python tests/golden/make_goldens.py            # all files
     python tests/golden/make_goldens.py qwen3 rope # some
+    python tests/golden/make_goldens.py --bf16     # what transformers loses in bf16, in all files as they are
 
 Needs: torch 2.11, transformers 5.17, numpy. Nothing at run time of lathe or its tests needs Python.
 
 Each model file holds: config, seed, checksums, rope (inv_freq and attention_scaling of the reference), and for
 each prompt its ids, `top` = the ten likeliest next tokens [id, logprob] after positions 0, middle and last, and
 `greedy` = the 16 tokens that follow with `margins` = logprob of the first minus the second at each step. Short
-prompts have `mean_hidden`, the mean over positions of the last hidden state.
+prompts have `mean_hidden`, the mean over positions of the last hidden state. `bf16_reference_error` is how far
+transformers' own bf16 (same weights, its default attention, on the CPU) is at worst from the logprobs in `top`: what a
+GPU that multiplies in bf16 is measured by.
+
+Models named gpu_* have sizes that CUDA kernels take: what a matmul reads is a multiple of 64, heads are of 64, 80,
+96, 128 and 256; 1 to 8 query heads share a key head. All engines run them, GPUs run only them.
 
 Dynamic RoPE: a model is made anew for every prompt, because the reference keeps stretched frequencies from one
 call to the next. Its prompt of P tokens is rotated for length P, each token after it for its own length.
@@ -31,7 +37,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+TALES = HERE.parent.parent / "models" / "tales-16m"
 VECTOR_STD = 0.1
 GREEDY_TOKENS = 16
 MASK = (1 << 64) - 1
@@ -183,14 +189,58 @@ CONFIGS = {
                         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
                         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
 }
-SEEDS = {name: 1000 + i for i, name in enumerate(CONFIGS)}
+
+# std: as above, here 1 / sqrt(hidden).
+GPU_CONFIGS = {
+    "gpu_llama2_mha": base(*LLAMA, **V4, **sizes(128, 320, 2, 2, 0.088), rope_theta=10000.0, rope_scaling=None,
+                           attention_bias=False, pretraining_tp=1),
+    "gpu_llama3_tied": base(*LLAMA, **V4, **sizes(256, 384, 4, 2, 0.0625), tie_word_embeddings=True,
+                            rope_theta=500000.0, head_dim=64, mlp_bias=False,
+                            rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                                          "high_freq_factor": 4.0, "original_max_position_embeddings": 256}),
+    "gpu_llama_biases": base(*LLAMA, **V5, **sizes(320, 448, 4, 1, 0.056), num_hidden_layers=2,
+                             attention_bias=True, mlp_bias=True,
+                             rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+    "gpu_llama_linear": base(*LLAMA, **V4, **sizes(128, 256, 8, 1, 0.088), num_hidden_layers=2, head_dim=256,
+                             max_position_embeddings=512, rope_theta=10000.0,
+                             rope_scaling={"type": "linear", "factor": 4.0}),
+    "gpu_llama_dynamic": base(*LLAMA, **V4, **sizes(192, 320, 3, 1, 0.072), head_dim=128, max_position_embeddings=512,
+                              rope_theta=10000.0, rope_scaling={"type": "dynamic", "factor": 4.0}),
+    "gpu_llama_yarn": base(*LLAMA, **V5, **sizes(256, 320, 2, 1, 0.0625), vocab_size=1027,
+                           rope_parameters={"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0,
+                                            "original_max_position_embeddings": 256, "beta_fast": 24.0,
+                                            "beta_slow": 2.0, "mscale": 1.0, "mscale_all_dim": 0.7,
+                                            "truncate": False}),
+    "gpu_mistral_window": base(*MISTRAL, **V4, **sizes(192, 320, 6, 1, 0.072), head_dim=96, sliding_window=64,
+                               rope_theta=10000.0),
+    "gpu_mistral_full": base(*MISTRAL, **V5, **sizes(192, 256, 5, 1, 0.072), num_hidden_layers=2, head_dim=128,
+                             sliding_window=None, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+    "gpu_qwen2": base(*QWEN2, **V4, **sizes(448, 512, 7, 1, 0.047), num_hidden_layers=2, tie_word_embeddings=True,
+                      rope_theta=1000000.0, use_sliding_window=False, sliding_window=64, max_window_layers=1,
+                      rms_norm_eps=1e-6),
+    "gpu_qwen2_yarn": base(*QWEN2, **V4, **sizes(256, 320, 2, 1, 0.0625), max_position_embeddings=512,
+                           rope_theta=1000000.0, use_sliding_window=False,
+                           rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}),
+    "gpu_qwen2_window": base(*QWEN2, **V4, **sizes(192, 256, 3, 1, 0.072), num_hidden_layers=4, rope_theta=1000000.0,
+                             use_sliding_window=True, sliding_window=48, max_window_layers=2),
+    "gpu_qwen3": base(*QWEN3, **V5, **sizes(192, 320, 8, 2, 0.072), num_hidden_layers=2, head_dim=128,
+                      attention_bias=False, use_sliding_window=False, sliding_window=None, max_window_layers=2,
+                      layer_types=["full_attention"] * 2,
+                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+    "gpu_qwen3_mixed": base(*QWEN3, **V5, **sizes(128, 256, 4, 4, 0.088), head_dim=80, attention_bias=True,
+                            tie_word_embeddings=True, use_sliding_window=True, sliding_window=32, max_window_layers=0,
+                            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                            rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+}
+SEEDS = {name: 1000 + i for i, name in enumerate(CONFIGS)} | {name: 2000 + i for i, name in enumerate(GPU_CONFIGS)}
+CONFIGS |= GPU_CONFIGS
 
 
-def make_model(config, seed):
+def make_model(config, seed, dtype=torch.float32, attention="eager"):
     hf_config = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
-    hf_config._attn_implementation = "eager"
-    hf_config.dtype = torch.float32
-    model = AutoModelForCausalLM.from_config(hf_config, attn_implementation="eager", dtype=torch.float32).eval()
+    hf_config._attn_implementation = attention
+    hf_config.dtype = dtype
+    model = AutoModelForCausalLM.from_config(hf_config, attn_implementation=attention, dtype=dtype).eval()
     checksums = {}
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # a tied lm_head is not listed again
@@ -222,6 +272,27 @@ def run_prompt(model, ids):
     if len(ids) < 100:
         result["mean_hidden"] = [round(float(v), 5) for v in mean_hidden]
     return result, float(out.logits.std())
+
+
+@torch.no_grad()
+def worst_error(model, prompt):
+    """How far the model's logprobs are at worst from those in `top`."""
+    logits = model(torch.tensor([prompt["ids"]]), use_cache=False).logits[0].float()
+    return max(abs(float(torch.log_softmax(logits[int(position)], dim=-1)[token]) - logprob)
+               for position, top in prompt["top"].items() for token, logprob in top)
+
+
+def bf16_error(name, prompts):
+    """Of transformers in bf16 with its default attention, over all prompts."""
+    worst = 0
+    for prompt in prompts:
+        if name == "tales-16m":
+            model = AutoModelForCausalLM.from_pretrained(TALES, dtype=torch.bfloat16, attn_implementation="sdpa")
+        else:
+            model, _ = make_model(CONFIGS[name], SEEDS[name], torch.bfloat16, "sdpa")
+        worst = max(worst, worst_error(model.eval(), prompt))
+    print(f"  {name}: bf16 off by {worst:.4f}")
+    return round(worst, 4)
 
 
 def prompt_ids(seed, length, vocab):
@@ -266,7 +337,7 @@ def synthetic_golden(name):
         prompts.append(result)
         print(f"  {name} {length}: logits std {std:.2f}, smallest margin {min(result['margins']):.4f}")
     write(name, {"transformers": transformers.__version__, "config": config, "seed": seed, "checksums": checksums,
-                 "rope": rope, "prompts": prompts})
+                 "rope": rope, "bf16_reference_error": bf16_error(name, prompts), "prompts": prompts})
 
 
 # Openings of public-domain texts and a chat, and for the long one a whole passage of "Shawl-Straps" (L. M. Alcott).
@@ -277,9 +348,8 @@ TALES_TEXTS = ["Once upon a time",
 
 
 def tales_golden():
-    directory = ROOT / "models" / "tales-16m"
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
+    tokenizer = AutoTokenizer.from_pretrained(TALES)
+    model = AutoModelForCausalLM.from_pretrained(TALES, dtype=torch.float32, attn_implementation="eager").eval()
     passage = (HERE / "tales_passage.txt").read_text()
     prompts = []
     for text in TALES_TEXTS:
@@ -288,7 +358,16 @@ def tales_golden():
         prompts.append({"text": text if text is not None else {"file": "tales_passage.txt"}, **result})
         print(f"  tales-16m {len(ids)}: logits std {std:.2f}, smallest margin {min(result['margins']):.4f}, "
               f"{tokenizer.decode(result['greedy'])!r}")
-    write("tales-16m", {"transformers": transformers.__version__, "model": "models/tales-16m", "prompts": prompts})
+    write("tales-16m", {"transformers": transformers.__version__, "model": "models/tales-16m",
+                        "bf16_reference_error": bf16_error("tales-16m", prompts), "prompts": prompts})
+
+
+def add_bf16_errors():
+    for name in [*CONFIGS, "tales-16m"]:
+        golden = json.loads((HERE / f"{name}.json").read_text())
+        prompts = golden.pop("prompts")
+        golden["bf16_reference_error"] = bf16_error(name, prompts)
+        write(name, {**golden, "prompts": prompts})
 
 
 # Shapes and scalings of published models, and corners: name -> (config, lengths for dynamic).
@@ -338,6 +417,9 @@ def rope_golden():
 def main(names):
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    if names == ["--bf16"]:
+        add_bf16_errors()
+        return
     for name in names or [*CONFIGS, "tales-16m", "rope"]:
         if name == "tales-16m":
             tales_golden()

@@ -11,7 +11,7 @@ class GpuGolden : public GpuTest, public ::testing::WithParamInterface<std::stri
 
 TEST_P(GpuGolden, LogprobsAndGreedyTokens) { CheckGolden(GetParam(), CudaSpec()); }
 
-INSTANTIATE_TEST_SUITE_P(Families, GpuGolden, ::testing::ValuesIn(GoldenNames()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Families, GpuGolden, ::testing::ValuesIn(GpuGoldenNames()), [](const auto& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
