@@ -19,7 +19,8 @@ constexpr cuda::GemmMeasureOptions kOptions = {
 
 // Decode steps, where kernels are short enough that how they follow one another matters.
 constexpr int kSequenceTokens = 64;
-constexpr int kSequenceLayers = 4;
+constexpr int kSequenceLayers = 6;
+constexpr size_t kSequenceRounds = 2;
 constexpr size_t kSequenceTop = 8;
 
 constexpr int kMostColumns = 1 << 18;  // that GemmMeasurer has scales for; wider ones keep their rule
@@ -196,9 +197,11 @@ Status CudaTuner::TuneLayer(cuda::GemmMeasurer* measurer, const Plan& plan, int 
     return measurer->TimeSequence(sequence, true);
   };
   LATHE_ASSIGN_OR_RETURN(double best, time(chosen));
-  for (size_t i = 0; i < layer.size(); ++i)
-    for (size_t c = 1; c < std::min(layer[i]->timings.size(), kSequenceTop); ++c) {
+  for (size_t turn = 0; turn < kSequenceRounds * layer.size(); ++turn) {
+    const size_t i = turn % layer.size();
+    for (size_t c = 0; c < std::min(layer[i]->timings.size(), kSequenceTop); ++c) {
       if (*stop_) return {StatusCode::kCancelled, "the build was ended"};
+      if (layer[i]->timings[c].tactic == chosen[i].tactic) continue;
       std::vector<cuda::GemmTiming> trial = chosen;
       trial[i] = layer[i]->timings[c];
       LATHE_ASSIGN_OR_RETURN(const double us, time(trial));
@@ -206,6 +209,7 @@ Status CudaTuner::TuneLayer(cuda::GemmMeasurer* measurer, const Plan& plan, int 
       best = us;
       chosen = std::move(trial);
     }
+  }
   for (size_t i = 0; i < layer.size(); ++i) Choose(*layer[i], chosen[i]);
   return Status::Ok();
 }

@@ -182,6 +182,17 @@ class Emitter {
                       .type = WeightType(context_.numeric)});
   }
 
+  // CUDA: the residual rows to which `op`'s only user adds its rows; the matmul's kernel adds them itself,
+  // which saves writing and reading the rows once. -1: there are none.
+  int ResidualOf(const Op& op) const {
+    if (!context_.on_cuda() || op.code != OpCode::kMatmul) return -1;
+    const int index = uses_.OnlyUser(op.results[0].id);
+    if (index < 0) return -1;
+    const Op& user = graph_.ops[static_cast<size_t>(index)];
+    const bool adds = user.code == OpCode::kAdd || user.code == OpCode::kAddRmsNorm;
+    return adds && user.operands[1] == op.results[0].id ? user.operands[0] : -1;
+  }
+
   Status EmitGemm(const Op& op) {
     const GemmDims dims = DimsOf(graph_, uses_, op);
     PlanOp gemm{.kind = PlanOpKind::kGemm,
@@ -190,6 +201,7 @@ class Emitter {
                 .silu_mul = dims.silu_mul,
                 .logit_rows = op.results[0].type.rows == ir::Rows::kLogits,
                 .out_type = op.results[0].type.dtype};
+    if (const int residual = ResidualOf(op); residual >= 0) gemm.in2 = gemm.out = Buffer(residual);
     gemm.weight = MatmulWeight(op);
     if (!op.biases.empty())
       gemm.bias = AddWeight({.parts = op.biases, .N = dims.N, .interleave = dims.silu_mul});
@@ -210,7 +222,12 @@ class Emitter {
                 .logit_rows = type.rows == ir::Rows::kLogits,
                 .out_type = type.dtype};
     if (uses_[op.operands[0]].type.rows == ir::Rows::kLogits) return Fault(op, "norms read T rows only");
-    if (op.code != OpCode::kRmsNorm) norm.in2 = Buffer(op.operands[1]);
+    if (op.code != OpCode::kRmsNorm) {
+      const Op& maker = graph_.ops[static_cast<size_t>(uses_[op.operands[1]].def)];
+      const bool added = ResidualOf(maker) >= 0;
+      if (added && op.code == OpCode::kAdd) return Status::Ok();
+      if (!added) norm.in2 = Buffer(op.operands[1]);
+    }
     if (op.code != OpCode::kAdd) {
       norm.out = Buffer(op.results.back().id);
       norm.gain = AddVector(op.weights[0]);
