@@ -25,6 +25,7 @@ constexpr char kTargetPrefix[] = "cuda:";
 struct Bucket {
   int rows;
   GraphExec graph;
+  GraphExec greedy;  // with the sampling of rows that all take their likeliest token
 };
 
 // What lives on the device and must outlast whatever still runs there; later members go first.
@@ -59,6 +60,7 @@ class CudaExecutor final : public StepExecutor {
   Status UploadAll(const EngineReader& engine);
   Status BindProgram();
   Status CaptureGraphs();
+  Expected<GraphExec> CaptureStep(bool with_sampling);
   Status WarmUp(const Step& step, int bucket);
 
   Status Start(const Step& step);
@@ -66,8 +68,9 @@ class CudaExecutor final : public StepExecutor {
   Status Remember(const Status& status);
   const Bucket* BucketFor(const Step& step) const;
   Status CopyInput();
-  Status LaunchStep(const Bucket* bucket);
+  Status LaunchStep(const Bucket* bucket, bool with_sampling);
   Status LaunchSampling();
+  Status StartDownload();
   Status Wait();
   void Collect(const Step& step, StepResult* result) const;
   Status CopyLogits(StepResult* result);
@@ -207,14 +210,23 @@ Status CudaExecutor::CaptureGraphs() {
   step.samples.resize(1);
   for (const int rows : DecodeBuckets(sizes_.max_sequences)) {
     LATHE_RETURN_IF_ERROR(WarmUp(step, rows).WithContext("a first step"));
-    LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureGraph(state_->stream, [&] {
-                             return state_->program->LaunchOps(input_, stream(), nullptr);
-                           }));
-    LATHE_RETURN_IF_ERROR(
-        device().Check(device().api().graph_upload(graph.get(), stream()), "cuGraphUpload"));
-    state_->buckets.push_back({rows, std::move(graph)});
+    LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureStep(false));
+    input_.sampled_rows = input_.logit_rows;  // those that pad the bucket too
+    LATHE_ASSIGN_OR_RETURN(GraphExec greedy, CaptureStep(true));
+    state_->buckets.push_back({rows, std::move(graph), std::move(greedy)});
   }
   return Synchronize(state_->stream);
+}
+
+Expected<GraphExec> CudaExecutor::CaptureStep(bool with_sampling) {
+  LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureGraph(state_->stream, [&]() -> Status {
+                           LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), nullptr));
+                           if (!with_sampling) return Status::Ok();
+                           return state_->program->LaunchSampling(input_, state_->memory.program().upload,
+                                                                  stream(), true);
+                         }));
+  LATHE_RETURN_IF_ERROR(device().Check(device().api().graph_upload(graph.get(), stream()), "cuGraphUpload"));
+  return graph;
 }
 
 Status CudaExecutor::WarmUp(const Step& step, int bucket) {
@@ -222,6 +234,7 @@ Status CudaExecutor::WarmUp(const Step& step, int bucket) {
   LATHE_RETURN_IF_ERROR(CopyInput());
   LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), nullptr));
   LATHE_RETURN_IF_ERROR(LaunchSampling());
+  LATHE_RETURN_IF_ERROR(StartDownload());
   return Wait();
 }
 
@@ -259,8 +272,11 @@ Status CudaExecutor::Start(const Step& step) {
   LATHE_RETURN_IF_ERROR(
       filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
   LATHE_RETURN_IF_ERROR(CopyInput());
-  LATHE_RETURN_IF_ERROR(LaunchStep(bucket));
-  return LaunchSampling();
+  const bool in_graph = bucket != nullptr && input_.sampled_rows > 0 && input_.only_greedy &&
+                        !injected_.In(InjectedFault::kNan, n_steps_);
+  LATHE_RETURN_IF_ERROR(LaunchStep(bucket, in_graph));
+  if (!in_graph) LATHE_RETURN_IF_ERROR(LaunchSampling());
+  return StartDownload();
 }
 
 Status CudaExecutor::Take(const Step& step, StepResult* result) {
@@ -303,10 +319,10 @@ Status CudaExecutor::CopyInput() {
   return CopyToDevice(device(), memory.upload, state_->upload.as<char>(), input_.copy_bytes, stream());
 }
 
-Status CudaExecutor::LaunchStep(const Bucket* bucket) {
+Status CudaExecutor::LaunchStep(const Bucket* bucket, bool with_sampling) {
   if (injected_.In(InjectedFault::kLaunch, n_steps_))
     return {StatusCode::kUnavailable, "LATHE_FAULT asks for a launch that fails"};
-  if (bucket != nullptr) return LaunchGraph(bucket->graph, state_->stream);
+  if (bucket != nullptr) return LaunchGraph(with_sampling ? bucket->greedy : bucket->graph, state_->stream);
   if (times_ == nullptr) return state_->program->LaunchOps(input_, stream(), nullptr);
   const Program::Observer before = [this](int op) { return times_->Before(op, input_, state_->stream); };
   times_->Start();
@@ -315,18 +331,21 @@ Status CudaExecutor::LaunchStep(const Bucket* bucket) {
 }
 
 Status CudaExecutor::LaunchSampling() {
-  if (input_.sampled_rows > 0) {
-    const ProgramMemory& memory = state_->memory.program();
-    if (injected_.In(InjectedFault::kNan, n_steps_))
-      LATHE_RETURN_IF_ERROR(Fill(device(), state_->program->logits(), 0xff, sizeof(float), stream()));
-    // Behind a graph, or a fill, there is nothing that lets it start early.
-    LATHE_RETURN_IF_ERROR(state_->program->LaunchSampling(
-        input_, input_.spilled ? state_->spill.address() : memory.upload, stream(), false));
-    const int64_t rows = input_.sampled_rows;
-    const int64_t bytes = input_.any_top ? TopAt(caps_) + rows * kMaxTopLogprobs * int64_t{sizeof(TopLogprob)}
-                                         : rows * int64_t{sizeof(SampledRow)};
-    LATHE_RETURN_IF_ERROR(CopyToHost(device(), state_->download.as<char>(), memory.sampled, bytes, stream()));
-  }
+  if (input_.sampled_rows == 0) return Status::Ok();
+  if (injected_.In(InjectedFault::kNan, n_steps_))
+    LATHE_RETURN_IF_ERROR(Fill(device(), state_->program->logits(), 0xff, sizeof(float), stream()));
+  // Behind a graph, or a fill, there is nothing that lets it start early.
+  return state_->program->LaunchSampling(
+      input_, input_.spilled ? state_->spill.address() : state_->memory.program().upload, stream(), false);
+}
+
+Status CudaExecutor::StartDownload() {
+  const int64_t rows = input_.sampled_rows;
+  const int64_t bytes = input_.any_top ? TopAt(caps_) + rows * kMaxTopLogprobs * int64_t{sizeof(TopLogprob)}
+                                       : rows * int64_t{sizeof(SampledRow)};
+  if (rows > 0)
+    LATHE_RETURN_IF_ERROR(
+        CopyToHost(device(), state_->download.as<char>(), state_->memory.program().sampled, bytes, stream()));
   if (times_ != nullptr) LATHE_RETURN_IF_ERROR(times_->Before(OpTimes::kEnd, input_, state_->stream));
   return device().Check(device().api().event_record(state_->done.get(), stream()), "cuEventRecord");
 }
