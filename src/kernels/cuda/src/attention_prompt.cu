@@ -79,7 +79,8 @@ LATHE_DEVICE void Weigh(float scale, float (&s)[kKeyTiles][4], Softmax* state, f
     top = fmaxf(top, ShuffleXor(top, 1));
     top = fmaxf(top, ShuffleXor(top, 2));
     const float shift = top == kNever ? 0.0f : top * scale;
-    const float shrink = Exp2(state->max[i] * scale - shift);
+    // Exactly 1 where the maximum stays, so that blocks of keys a row sees nothing of leave its bits alone.
+    const float shrink = Exp2((state->max[i] - top) * scale);
     state->max[i] = top;
     float sum = state->sum[i] * shrink;
 #pragma unroll

@@ -196,7 +196,9 @@ struct Consumer {
       top = fmaxf(top, ShuffleXor(top, 1));
       top = fmaxf(top, ShuffleXor(top, 2));
       const float shift = top == kNever ? 0.0f : top * p.scale;
-      shrink[i] = Exp2(max[i] * p.scale - shift);
+      // Exactly 1 where the maximum stays, so that blocks of keys a row sees nothing of leave its bits alone: the product
+      // minus the rounded product would be fused, and give the rounding error.
+      shrink[i] = Exp2((max[i] - top) * p.scale);
       max[i] = top;
       float part = 0;
 #pragma unroll
