@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::string dir;
-  std::optional<std::string> output, dtype, kv_dtype, fp8_scales, numeric;
+  std::optional<std::string> output, dtype, kv_dtype, fp8_scales, fp8_keep, numeric;
   BuildOptions build;
   std::optional<int> device;
   bool no_tune = false, quiet = false;
@@ -60,6 +60,15 @@ Expected<int> Run(const Options& options) {
   if (options.fp8_scales) {
     LATHE_ASSIGN_OR_RETURN(build.fp8_scales, ParseScales(*options.fp8_scales));
   }
+  if (options.fp8_keep) {
+    const auto keep = ParseFp8Keep(*options.fp8_keep);
+    if (!keep.ok())
+      return Error(StatusCode::kInvalidArgument, "--fp8-keep: %s", keep.status().message().c_str());
+    if (build.dtype != DType::kF8E4M3)
+      return Error(StatusCode::kInvalidArgument,
+                   "--fp8-keep says what stays bf16 beside fp8 weights, so it needs --dtype fp8");
+    build.fp8_keep = *keep;
+  }
   if (options.numeric) {
     LATHE_ASSIGN_OR_RETURN(build.numeric, ParseNumeric(*options.numeric));
   }
@@ -93,6 +102,9 @@ void AddBuild(Command& root) {
   command.Option("--kv-dtype", &options->kv_dtype, "Keys and values on a GPU: auto, bf16 or fp8", "auto");
   command.Option("--fp8-scales", &options->fp8_scales, "Scales of fp8 weights: one a channel or a tensor",
                  "channel");
+  command.Option("--fp8-keep", &options->fp8_keep,
+                 "Matrices that an fp8 engine keeps in bf16: first, last (layer), qkv, o, gate_up, down",
+                 "none");
   command.Option(
       "--target", &options->build.target,
       "cpu (the best of this machine), cpu:portable, cpu:avx2, cpu:avx512, cpu:avx512bf16; cuda (the "

@@ -99,8 +99,9 @@ Expected<std::string> PathFor(const std::string& dir, const BuildOptions& option
   add(dtype + " " + target.Chip() + StrFormat(" tp%d pp%d", options.tp, options.pp));
   add(options.numeric ? std::string(ToString(*options.numeric)) : "");
   if (target.on_cuda())
-    add(StrFormat("%d %s", static_cast<int>(options.fp8_scales),
-                  options.kv_dtype ? std::string(ToString(*options.kv_dtype)).c_str() : ""));
+    add(StrFormat("%d %s %s", static_cast<int>(options.fp8_scales),
+                  options.kv_dtype ? std::string(ToString(*options.kv_dtype)).c_str() : "",
+                  ToString(options.fp8_keep).c_str()));
   add(options.tune ? MachineOf(target, options) : "untuned");
   for (const std::string& pass : options.disabled_passes) add(pass);
   add(StrFormat("%s format %u", kVersionString, kEngineFormatVersion));

@@ -11,6 +11,7 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "compiler/fp8_keep.h"
 #include "compiler/pack_weights.h"
 #include "compiler/target.h"
 #include "kernels/api/kernel.h"
@@ -33,6 +34,7 @@ struct BuildOptions {
   // CPUs f32; on CUDA e4m3, which is the layers' matrices, those of embedding and head stay bf16.
   std::optional<DType> dtype;
   Fp8Scales fp8_scales = Fp8Scales::kChannel;  // of e4m3 weights
+  Fp8Keep fp8_keep;                            // layers' matrices that are bf16 where dtype is e4m3
   std::optional<DType> kv_dtype;               // of keys and values: bf16 or e4m3 (CUDA); absent: as computed
   std::string target = "cpu";                  // see ParseTarget
   CudaTools cuda;

@@ -119,6 +119,7 @@ class CudaBackend : public Backend {
     context->sm = target_.sm;
     context->numeric = Numeric();
     context->kv_type = options_.kv_dtype;
+    context->fp8_keep = options_.fp8_keep;
     context->tactics = &default_tactics_;
   }
 

@@ -102,6 +102,36 @@ TEST(CudaBuild, EveryFamilyHoldsItsWeights) {
       }
 }
 
+// What is kept is bf16, with every rank's own part of it, and nothing else is.
+TEST(CudaBuild, Fp8Keeps) {
+  const std::string out = ScratchDir("cuda_keep");
+  const std::string dir = GoldenCheckpoint("llama3_tied");
+  const auto source = WeightSource::Open(dir);
+  ASSERT_TRUE(source.ok()) << source.status().message();
+  const int last = source->spec().n_layers - 1;
+  for (const char* keep : {"first", "first,last", "down", "qkv,o", "last,gate_up", "qkv,o,gate_up,down"}) {
+    SCOPED_TRACE(keep);
+    BuildOptions options = Cross(out + "/a.lathe");
+    options.dtype = DType::kF8E4M3;
+    options.fp8_keep = *ParseFp8Keep(keep);
+    const EngineReader engine = Build(dir, options);
+    const Plan plan = ReadPlan(engine, 0, 0);
+    for (const PlanOp& op : plan.ops) {
+      if (op.kind != PlanOpKind::kGemm || op.logit_rows) continue;
+      const WeightDef& weight = plan.weights[static_cast<size_t>(op.weight)];
+      const bool kept = (options.fp8_keep.first && weight.name.starts_with("layers.0.")) ||
+                        (options.fp8_keep.last && weight.name.starts_with(StrFormat("layers.%d.", last))) ||
+                        (options.fp8_keep.qkv && weight.name.ends_with("qkv")) ||
+                        (options.fp8_keep.o && weight.name.ends_with(".o")) ||
+                        (options.fp8_keep.gate_up && weight.name.ends_with("gate_up")) ||
+                        (options.fp8_keep.down && weight.name.ends_with(".down"));
+      EXPECT_EQ(weight.type, kept ? DType::kBf16 : DType::kF8E4M3) << weight.name;
+      EXPECT_EQ(plan.tactics[static_cast<size_t>(op.tactic)].x_type, weight.type) << weight.name;
+    }
+    EngineWeights(engine, *source).CompareAll();
+  }
+}
+
 // The bytes are the same however many threads pack them.
 TEST(CudaBuild, Fp8IsTheSameWithAnyThreads) {
   const std::string out = ScratchDir("cuda_threads");
@@ -497,6 +527,7 @@ TEST_F(OnFakeGpu, EveryGpuAndOptionHasItsOwnCachedEngine) {
   add([](BuildOptions*) {});
   add([](BuildOptions* o) { o->dtype = DType::kF8E4M3; });
   add([](BuildOptions* o) { o->dtype = DType::kF8E4M3, o->fp8_scales = Fp8Scales::kTensor; });
+  add([](BuildOptions* o) { o->dtype = DType::kF8E4M3, o->fp8_keep = {.first = true}; });
   add([](BuildOptions* o) { o->kv_dtype = DType::kF8E4M3; });
   add([](BuildOptions* o) { o->tune = false; });
   add([](BuildOptions* o) { o->target = "sm_80", o->tune = false; });

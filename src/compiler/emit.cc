@@ -108,7 +108,7 @@ class Emitter {
   Status CheckTypes(const Op& op) const {
     const DType activation = ActivationType(context_.numeric);
     const DType read = op.operands.empty() ? activation : uses_[op.operands[0]].type.dtype;
-    const bool fp8 = IsFp8Matmul(op, context_.numeric);
+    const bool fp8 = IsFp8Matmul(op, context_);
     const bool may_read_f32 = IsMatmul(op) && !context_.on_cuda();
     const bool strict = IsMatmul(op) || op.code == OpCode::kAttention || op.code == OpCode::kQuantize;
     if (strict && read != (fp8 ? DType::kF8E4M3 : activation) && !(may_read_f32 && read == DType::kF32))
@@ -165,7 +165,7 @@ class Emitter {
          .layout = MatmulLayout(),
          .N = dims.N,
          .K = dims.K,
-         .type = IsFp8Matmul(op, context_.numeric) ? DType::kF8E4M3 : WeightType(context_.numeric),
+         .type = IsFp8Matmul(op, context_) ? DType::kF8E4M3 : WeightType(context_.numeric),
          .interleave = dims.silu_mul});
   }
 

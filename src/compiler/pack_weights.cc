@@ -206,7 +206,7 @@ class UnitPacker {
       for (int64_t r = 0; r < piece.rows.size(); ++r) {
         const Range row = {piece.rows.begin + r, piece.rows.begin + r + 1};
         LATHE_RETURN_IF_ERROR(ReadRow(piece, row));
-        const float scale = piece.scale > 0 ? piece.scale : E4m3Scale(LargestMagnitude(row_));
+        const float scale = piece.scale > 0 ? piece.scale : LeastErrorE4m3Scale(row_);
         QuantizeE4m3(row_, scale, out + (at + r) * K);
         target.scales[static_cast<size_t>(begin + at + r)] = scale;
       }

@@ -18,8 +18,8 @@ using BlobSink = std::function<Status(std::span<const std::byte>)>;
 
 // What an e4m3 weight has a scale for.
 enum class Fp8Scales : uint8_t {
-  kChannel,  // each row: its largest magnitude becomes the largest e4m3
-  kTensor,   // each tensor of the checkpoint: the same for all of its rows
+  kChannel,  // each row: LeastErrorE4m3Scale
+  kTensor,   // each tensor of the checkpoint: its largest magnitude becomes the largest e4m3
 };
 
 // Streams the weights of `emitted` to `sink` in order of offset, zeros between them, blob_bytes in all.

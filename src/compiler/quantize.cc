@@ -1,6 +1,7 @@
 #include "compiler/quantize.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -49,6 +50,30 @@ float LargestMagnitude(std::span<const float> values) {
     largest = std::max(largest, magnitude < kInfinity ? magnitude : 0);
   }
   return std::bit_cast<float>(largest);
+}
+
+float LeastErrorE4m3Scale(std::span<const float> row) {
+  constexpr size_t kScales = 8;
+  constexpr uint32_t kHalf = 1u << 19, kKept = ~((1u << 20) - 1);  // of an f32, the bits that e4m3 keeps
+  const float largest = LargestMagnitude(row);
+  std::array<float, kScales> shrink, error = {};
+  for (size_t i = 0; i < kScales; ++i) shrink[i] = std::exp2(-static_cast<float>(i) / kScales);
+  const float to_codes = kE4m3Largest / largest;
+  for (const float value : row) {
+    const float x = value * to_codes;
+    for (size_t i = 0; i < kScales; ++i) {
+      // Not of subnormals, whose errors are below 2^-10. Where ties go to does not show in the error.
+      const float y = x * shrink[i];
+      const float lost = y - std::bit_cast<float>((std::bit_cast<uint32_t>(y) + kHalf) & kKept);
+      error[i] += lost * lost;
+    }
+  }
+  size_t best = 0;
+  for (size_t i = 0; i < kScales; ++i) {
+    error[i] /= shrink[i] * shrink[i];  // in units of the row
+    if (error[i] < error[best]) best = i;
+  }
+  return largest / (kE4m3Largest * shrink[best]);
 }
 
 void QuantizeE4m3(std::span<const float> in, float scale, std::byte* out) {

@@ -20,6 +20,12 @@ float LargestMagnitude(std::span<const float> values);
 // is no such scale: then QuantizeE4m3 makes zeros.
 inline float E4m3Scale(float largest) { return largest / kE4m3Largest; }
 
+// The scale of a row: of the eight at which its largest magnitude becomes 448 * 2^(-i/8), the one whose codes
+// have the least squared error; the smaller scale where two are even, and E4m3Scale where something is not
+// finite. 3 bits of mantissa err by nearly as much at any scale: this takes 4 % off the squared error of rows
+// of 4,096 normally distributed values and 11 % off that of rows of 400 (docs/lab-notes-cuda.md).
+float LeastErrorE4m3Scale(std::span<const float> row);
+
 // out[i] = ToE4m3(in[i] / scale), so that in[i] is about out[i] * scale. `out` has in.size() elements.
 void QuantizeE4m3(std::span<const float> in, float scale, std::byte* out);
 

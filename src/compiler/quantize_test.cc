@@ -104,6 +104,47 @@ TEST(QuantizeRow, LargestBecomesLargestAndTheRestNearest) {
   }
 }
 
+double SquaredError(const std::vector<float>& row, float scale) {
+  std::vector<std::byte> codes(row.size());
+  QuantizeE4m3(row, scale, codes.data());
+  double sum = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    const double back = static_cast<double>(E4m3ToFloat(static_cast<uint8_t>(codes[i]))) * scale;
+    sum += (back - row[i]) * (back - row[i]);
+  }
+  return sum;
+}
+
+TEST(LeastErrorScale, IsTheBestOfItsOctave) {
+  Rng rng(19);
+  double plain = 0, least = 0;
+  for (int i = 0; i < 50; ++i) {
+    std::vector<float> row(400);
+    for (float& value : row) {
+      value = 0;
+      for (int k = 0; k < 12; ++k) value += static_cast<float>(rng.Uniform() - 0.5) * 0.02f;
+    }
+    const float largest = LargestMagnitude(row), scale = LeastErrorE4m3Scale(row);
+    double best = SquaredError(row, E4m3Scale(largest));
+    plain += best;
+    for (int k = 0; k < 8; ++k)
+      best = std::min(best, SquaredError(row, E4m3Scale(largest) * std::exp2(static_cast<float>(k) / 8)));
+    const double got = SquaredError(row, scale);
+    least += got;
+    EXPECT_LE(got, best * 1.001);
+    EXPECT_GE(scale, E4m3Scale(largest));
+    EXPECT_LT(scale, E4m3Scale(largest) * 2);
+  }
+  EXPECT_LT(least, plain * 0.92);
+}
+
+TEST(LeastErrorScale, PlainWhereNothingIsToBeWon) {
+  const float tiny = std::numeric_limits<float>::denorm_min();
+  for (const std::vector<float>& row :
+       {std::vector<float>{}, {0, -0.0f}, {3}, {1, -2, 0.5f}, {1, kNan, -2}, {1, kInf, 0.3f}, {tiny, 0}})
+    EXPECT_EQ(LeastErrorE4m3Scale(row), E4m3Scale(LargestMagnitude(row)));
+}
+
 TEST(QuantizeRow, ZerosTinyRowsAndWhatIsNotFinite) {
   const auto codes_of = [](const std::vector<float>& row) {
     std::vector<std::byte> codes(row.size());

@@ -54,7 +54,7 @@ TEST_F(Cli, HelpOfEveryCommandNamesItsFlagsDefaultsAndAnExample) {
   const std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>> commands = {
       {{"convert"}, {"DIR", "-o, --output", "--dtype", "--tp", "--pp"}},
       {{"build"},
-       {"DIR", "-o, --output", "--dtype", "--kv-dtype", "--fp8-scales", "--target", "--device",
+       {"DIR", "-o, --output", "--dtype", "--kv-dtype", "--fp8-scales", "--fp8-keep", "--target", "--device",
         "--timing-cache", "--no-tune", "--numeric", "--threads", "--tp", "--pp", "--disable-pass",
         "--dump-ir", "-q, --quiet"}},
       {{"inspect"}, {"ENGINE", "--plan", "--tuning", "--kernels", "--json", "--verify"}},

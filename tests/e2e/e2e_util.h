@@ -44,6 +44,7 @@ struct BuildSpec {
   std::string target = "cpu";
   std::optional<NumericClass> numeric = std::nullopt;
   std::optional<DType> kv_dtype = std::nullopt;
+  Fp8Keep fp8_keep = {};
   friend auto operator<=>(const BuildSpec&, const BuildSpec&) = default;
 };
 
@@ -60,6 +61,7 @@ inline std::string BuiltEngine(const std::string& model_dir, const BuildSpec& sp
   options.target = spec.target;
   options.numeric = spec.numeric;
   options.kv_dtype = spec.kv_dtype;
+  options.fp8_keep = spec.fp8_keep;
   options.tp = spec.tp;
   options.pp = spec.pp;
   options.tune = false;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "compiler/fp8_keep.h"
 #include "ir/graph.h"
 #include "kernels/api/params.h"
 #include "plan/plan.h"
@@ -48,6 +49,7 @@ struct PassContext {
   int sm = 0;
   NumericClass numeric = NumericClass::kF32;
   std::optional<DType> kv_type = {};  // of KV pages; absent: the class's
+  Fp8Keep fp8_keep = {};              // of fp8 classes
   TacticSource* tactics = nullptr;    // nullptr: no tactics are chosen (tests of the IR alone)
   bool share_buffers = true;          // false: every value has its own (the oracle of plan_memory)
   // Out.
@@ -75,8 +77,9 @@ Status SelectKernels(ir::Graph*, PassContext*);  // element types of the numeric
 Status AssignBuffers(ir::Graph*, PassContext*);  // values -> buffers
 
 bool IsMatmul(const ir::Op& op);  // with or without silu_mul
-// Whether the op is a matmul of the e4m3 weights of `numeric`: those of layers are, the head is not.
-bool IsFp8Matmul(const ir::Op& op, NumericClass numeric);
+// Whether the op is a matmul of e4m3 weights: in an fp8 class those of layers are, unless kept; the head is
+// not.
+bool IsFp8Matmul(const ir::Op& op, const PassContext& context);
 
 // The packed dimensions of a matmul or matmul_silu_mul op of a verified graph.
 GemmDims DimsOf(const ir::Graph& graph, const ir::Uses& uses, const ir::Op& op);

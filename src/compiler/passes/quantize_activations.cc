@@ -19,21 +19,21 @@ bool IsNorm(const Op& op) { return op.code == OpCode::kRmsNorm || op.code == OpC
 }  // namespace
 
 Status QuantizeActivations(ir::Graph* graph, PassContext* context) {
-  const NumericClass numeric = context->numeric;
-  if (numeric != NumericClass::kFp8Tensor) return Status::Ok();
+  if (context->numeric != NumericClass::kFp8Tensor) return Status::Ok();
   const ir::Uses uses(*graph);
   // A norm writes e4m3 rows where nobody wants others.
   const auto made_as_e4m3 = [&](int value) {
     const auto& users = uses[value].users;
     return IsNorm(graph->ops[static_cast<size_t>(uses[value].def)]) &&
-           std::all_of(users.begin(), users.end(),
-                       [&](int user) { return IsFp8Matmul(graph->ops[static_cast<size_t>(user)], numeric); });
+           std::all_of(users.begin(), users.end(), [&](int user) {
+             return IsFp8Matmul(graph->ops[static_cast<size_t>(user)], *context);
+           });
   };
   std::vector<Op> ops;
   std::unordered_map<int, int> quantized;  // value -> its e4m3 rows
   int next = graph->NextId();
   for (Op op : graph->ops) {
-    if (IsFp8Matmul(op, numeric) && !made_as_e4m3(op.operands[0])) {
+    if (IsFp8Matmul(op, *context) && !made_as_e4m3(op.operands[0])) {
       const int value = op.operands[0];
       const auto [it, is_new] = quantized.emplace(value, next);
       if (is_new) {

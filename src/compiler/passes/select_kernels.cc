@@ -30,7 +30,9 @@ bool StandsRounding(const Op& maker, const ir::ValueType& type, NumericClass num
 }
 
 // The type of a value of the engine's class.
-DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int value, NumericClass numeric) {
+DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int value,
+             const PassContext& context) {
+  const NumericClass numeric = context.numeric;
   const auto& [def, type, users] = uses[value];
   const auto all_users = [&, &users = users](const auto& holds) {
     return std::all_of(users.begin(), users.end(),
@@ -42,7 +44,7 @@ DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int 
   if (!rounds) return type.dtype;
   const bool norm = maker.code == OpCode::kRmsNorm || maker.code == OpCode::kAddRmsNorm;
   const bool quantizes =
-      norm && !users.empty() && all_users([&](const Op& op) { return IsFp8Matmul(op, numeric); });
+      norm && !users.empty() && all_users([&](const Op& op) { return IsFp8Matmul(op, context); });
   return quantizes ? DType::kF8E4M3 : ActivationType(numeric);
 }
 
@@ -50,8 +52,10 @@ DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int 
 
 bool IsMatmul(const Op& op) { return op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul; }
 
-bool IsFp8Matmul(const Op& op, NumericClass numeric) {
-  return numeric == NumericClass::kFp8Tensor && IsMatmul(op) && ir::LayerOf(op) >= 0;
+bool IsFp8Matmul(const Op& op, const PassContext& context) {
+  if (context.numeric != NumericClass::kFp8Tensor || !IsMatmul(op)) return false;
+  const int layer = ir::LayerOf(op);
+  return layer >= 0 && !Keeps(context.fp8_keep, op.weights[0].name, layer, context.n_layers);
 }
 
 int64_t PackedWidth(const ir::Graph& graph, const ir::Uses& uses, int value) {
@@ -88,7 +92,7 @@ Status SelectKernels(ir::Graph* graph, PassContext* context) {
       for (size_t i = 0; i < op.results.size(); ++i) {
         // add_rmsnorm: the sum stays f32, the normed rows may not.
         if (op.code == OpCode::kAddRmsNorm && i == 0) continue;
-        op.results[i].type.dtype = TypeOf(*graph, uses, op, op.results[i].id, context->numeric);
+        op.results[i].type.dtype = TypeOf(*graph, uses, op, op.results[i].id, *context);
       }
   }
   context->gemms.clear();

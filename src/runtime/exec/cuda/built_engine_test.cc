@@ -50,8 +50,9 @@ class BuiltEngineTest : public ::testing::TestWithParam<std::string> {
     return changes;
   }
   EngineReader Build(const std::string& name, const std::string& target, DType dtype,
-                     std::optional<DType> kv_dtype = {}) {
+                     std::optional<DType> kv_dtype = {}, const Fp8Keep& keep = {}) {
     BuildOptions options;
+    options.fp8_keep = keep;
     options.output = dir_ + "/" + name + ".lathe";
     options.target = target;
     options.dtype = dtype;
@@ -113,8 +114,8 @@ class BuiltEngineTest : public ::testing::TestWithParam<std::string> {
     return Logits(executor->get(), plan.vocab);
   }
   std::vector<std::vector<float>> OnCuda(const std::string& name, DType dtype,
-                                         std::optional<DType> kv_dtype = {}) {
-    const EngineReader engine = Build(name, "cuda:sm_90a", dtype, kv_dtype);
+                                         std::optional<DType> kv_dtype = {}, const Fp8Keep& keep = {}) {
+    const EngineReader engine = Build(name, "cuda:sm_90a", dtype, kv_dtype, keep);
     const Plan plan = testing_util::ReadPlan(engine, 0, 0);
     const auto spec = ModelSpecFromJson(engine.model(), "test");
     EXPECT_TRUE(spec.ok());
@@ -168,6 +169,16 @@ TEST_F(BuiltEngineTest, Fp8) {
   Compare(OnCuda("llama3_tied", DType::kF8E4M3), want, 0.3);
   Compare(OnCuda("llama3_tied", DType::kBf16, DType::kF8E4M3), want, 0.08);
   Compare(OnCuda("qwen3", DType::kF8E4M3, DType::kF8E4M3), OnCpu("qwen3"), 0.3);
+}
+
+TEST_F(BuiltEngineTest, Fp8ThatKeepsSomeInBf16) {
+  const auto want = OnCpu("llama3_tied");
+  for (const Fp8Keep& keep :
+       {Fp8Keep{.first = true, .last = true}, Fp8Keep{.qkv = true, .down = true}, Fp8Keep{.gate_up = true}})
+    Compare(OnCuda("llama3_tied", DType::kF8E4M3, {}, keep), want, 0.3);
+  // With all of them kept it is a bf16 engine.
+  const Fp8Keep all{.qkv = true, .o = true, .gate_up = true, .down = true};
+  EXPECT_EQ(OnCuda("llama3_tied", DType::kF8E4M3, {}, all), OnCuda("llama3_tied", DType::kBf16));
 }
 
 }  // namespace
