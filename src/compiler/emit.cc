@@ -160,13 +160,12 @@ class Emitter {
 
   int MatmulWeight(const Op& op) {
     const GemmDims dims = DimsOf(graph_, uses_, op);
-    return AddWeight(
-        {.parts = op.weights,
-         .layout = MatmulLayout(),
-         .N = dims.N,
-         .K = dims.K,
-         .type = IsFp8Matmul(op, context_) ? DType::kF8E4M3 : WeightType(context_.numeric),
-         .interleave = dims.silu_mul});
+    return AddWeight({.parts = op.weights,
+                      .layout = MatmulLayout(),
+                      .N = dims.N,
+                      .K = dims.K,
+                      .type = IsFp8Matmul(op, context_) ? DType::kF8E4M3 : WeightType(context_.numeric),
+                      .interleave = dims.silu_mul});
   }
 
   // The head as its matmul reads it serves the lookup too when this rank has all of it.
