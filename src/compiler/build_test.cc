@@ -19,6 +19,7 @@ namespace lathe {
 namespace {
 
 using ::testing::HasSubstr;
+using testing_util::Build;
 using testing_util::EngineWeights;
 using testing_util::GoldenCheckpoint;
 using testing_util::Listing;
@@ -31,14 +32,6 @@ BuildOptions Untuned(const std::string& output) {
   options.tune = false;
   options.threads = 2;
   return options;
-}
-
-EngineReader Build(const std::string& dir, const BuildOptions& options) {
-  const auto report = BuildEngine(dir, options);
-  EXPECT_TRUE(report.ok()) << report.status().message();
-  auto reader = EngineReader::Open(options.output);
-  LATHE_CHECK(reader.ok());
-  return *std::move(reader);
 }
 
 std::vector<std::byte> Weights(const EngineReader& reader, int tp_rank = 0) {

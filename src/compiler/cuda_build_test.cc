@@ -27,6 +27,7 @@ namespace {
 using cuda::testing::FakeDriver;
 using cuda::testing::FakeNvrtc;
 using ::testing::HasSubstr;
+using testing_util::Build;
 using testing_util::EngineWeights;
 using testing_util::GoldenCheckpoint;
 using testing_util::Listing;
@@ -64,14 +65,6 @@ const std::vector<Model>& CudaModels() {
       {"llama_biases",
        {{"hidden_size", 128}, {"head_dim", 64}, {"num_attention_heads", 4}, {"num_key_value_heads", 2}}}};
   return models;
-}
-
-EngineReader Build(const std::string& dir, const BuildOptions& options) {
-  const auto report = BuildEngine(dir, options);
-  EXPECT_TRUE(report.ok()) << report.status().message();
-  auto reader = EngineReader::Open(options.output);
-  LATHE_CHECK(reader.ok());
-  return *std::move(reader);
 }
 
 cuda::KernelBlob Kernels(const EngineReader& engine) {

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "base/bf16.h"
+#include "base/check.h"
+#include "compiler/compile.h"
 #include "compiler/pack_weights.h"
 #include "compiler/quantize.h"
 #include "formats/engine_file.h"
@@ -19,6 +21,15 @@
 #include "plan/plan.h"
 
 namespace lathe::testing_util {
+
+// Builds, and opens what was built.
+inline EngineReader Build(const std::string& dir, const BuildOptions& options) {
+  const auto report = BuildEngine(dir, options);
+  EXPECT_TRUE(report.ok()) << report.status().message();
+  auto reader = EngineReader::Open(options.output);
+  LATHE_CHECK(reader.ok());
+  return *std::move(reader);
+}
 
 inline Plan ReadPlan(const EngineReader& engine, int tp_rank, int pp_rank) {
   const auto text = engine.TextBlob(RankBlobName("plan", tp_rank, pp_rank));
