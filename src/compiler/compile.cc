@@ -63,6 +63,7 @@ class Builder {
  private:
   Status Stage(const char* name, Status (Builder::*step)()) {
     Progress(name, 0, 0);
+    LATHE_RETURN_IF_ERROR(CheckCancelled());
     const double begin = NowSeconds();
     LATHE_RETURN_IF_ERROR((this->*step)());
     info_["seconds"][name] = NowSeconds() - begin;
@@ -71,6 +72,11 @@ class Builder {
 
   void Progress(std::string_view stage, uint64_t done, uint64_t total) const {
     if (options_.progress) options_.progress({stage, done, total});
+  }
+
+  Status CheckCancelled() const {
+    if (!options_.cancelled || !options_.cancelled()) return Status::Ok();
+    return Error(StatusCode::kCancelled, "the build of '%s' was cancelled", dir_.c_str());
   }
 
   // Everything that can be wrong with the request or the model, before time is spent.
@@ -202,7 +208,10 @@ class Builder {
       LATHE_RETURN_IF_ERROR(writer->BeginBlob(RankBlobName("weights", rank.plan.tp_rank, rank.plan.pp_rank)));
       LATHE_RETURN_IF_ERROR(PackWeights(
           rank, *source_, options_.fp8_scales, backend_->team(),
-          [&](std::span<const std::byte> bytes) { return writer->Append(bytes); },
+          [&](std::span<const std::byte> bytes) -> Status {
+            LATHE_RETURN_IF_ERROR(CheckCancelled());
+            return writer->Append(bytes);
+          },
           [&](uint64_t bytes) { Progress("packing", done += bytes, blob_bytes_); }));
       LATHE_RETURN_IF_ERROR(writer->EndBlob());
     }
@@ -259,6 +268,10 @@ std::string ModelNameOf(const std::string& dir) {
   std::error_code ec;
   std::filesystem::path path = std::filesystem::weakly_canonical(dir, ec);
   if (ec || path.filename().empty()) path = path.parent_path();
+  // .../models--ORG--NAME/snapshots/COMMIT, where a hub's files lie, is called NAME.
+  const std::string repo = path.parent_path().parent_path().filename().string();
+  if (path.parent_path().filename() == "snapshots" && repo.starts_with("models--"))
+    return repo.substr(repo.rfind("--") + 2);
   return path.filename().empty() ? "model" : path.filename().string();
 }
 

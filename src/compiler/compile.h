@@ -47,6 +47,8 @@ struct BuildOptions {
   std::set<std::string> disabled_passes;
   std::string dump_ir_dir;  // see PipelineOptions::dump_dir; "": the one LATHE_DUMP_IR names, if it is set
   std::function<void(const BuildProgress&)> progress;  // called on the caller's thread
+  // Asked between stages and while weights are packed, likewise; true ends the build with kCancelled.
+  std::function<bool()> cancelled;
 };
 
 struct BuildReport {
@@ -66,7 +68,7 @@ struct BuildReport {
 // disk has no room for the engine; kIo.
 Expected<BuildReport> BuildEngine(const std::string& dir, const BuildOptions& options);
 
-// The last part of a path: what the model is called.
+// The last part of a path: what the model is called; of a snapshot in the cache of a hub, its repository's name.
 std::string ModelNameOf(const std::string& dir);
 
 }  // namespace lathe

@@ -22,38 +22,6 @@ Status CheckUtf8(const char* field, const std::vector<std::string>& strings) {
   return Status::Ok();
 }
 
-Status CheckFields(const Request& request, int vocab) {
-  LATHE_RETURN_IF_ERROR(request.sampling.Validate(vocab));
-  LATHE_RETURN_IF_ERROR(CheckUtf8("stop", request.sampling.stop));
-  LATHE_RETURN_IF_ERROR(CheckUtf8("bad_words", request.sampling.bad_words));
-  if (request.n < 1 || request.n > kMaxContinuations) {
-    return Error(StatusCode::kInvalidArgument, "n must be in [1, %d], but is %d", kMaxContinuations,
-                 request.n);
-  }
-  // NaN compares false, so it lands outside.
-  if (!(request.deadline_seconds >= 0 && request.deadline_seconds <= kMaxDeadlineSeconds)) {
-    return Error(StatusCode::kInvalidArgument, "deadline_seconds must be in [0, %g], but is %g",
-                 kMaxDeadlineSeconds, request.deadline_seconds);
-  }
-  if (request.prompt_logprobs < -1 || request.prompt_logprobs > kMaxLogprobs) {
-    return Error(StatusCode::kInvalidArgument, "prompt_logprobs must be in [-1, %d], but is %d", kMaxLogprobs,
-                 request.prompt_logprobs);
-  }
-  if (request.embed && (request.n != 1 || request.prompt_logprobs >= 0 || request.format)) {
-    return Error(StatusCode::kInvalidArgument,
-                 "an embedding generates nothing: leave n at 1 and prompt_logprobs and format out");
-  }
-  if (request.format && (request.sampling.ignore_eos || request.sampling.min_tokens > 0)) {
-    return Error(StatusCode::kInvalidArgument,
-                 "an output format says itself where the output ends: leave ignore_eos and min_tokens out");
-  }
-  if (request.cache_salt.size() > kMaxSaltBytes) {
-    return Error(StatusCode::kInvalidArgument, "cache_salt must have at most %zu bytes, but has %zu",
-                 kMaxSaltBytes, request.cache_salt.size());
-  }
-  return Status::Ok();
-}
-
 Expected<std::vector<TokenId>> PromptIds(const Prompt& prompt, int vocab, const TextModel& text) {
   const int n_set = prompt.text.has_value() + prompt.ids.has_value() + prompt.chat.has_value();
   if (n_set != 1) {
@@ -90,6 +58,38 @@ uint64_t DrawSeed() {
 
 }  // namespace
 
+Status CheckRequestFields(const Request& request, int vocab) {
+  LATHE_RETURN_IF_ERROR(request.sampling.Validate(vocab));
+  LATHE_RETURN_IF_ERROR(CheckUtf8("stop", request.sampling.stop));
+  LATHE_RETURN_IF_ERROR(CheckUtf8("bad_words", request.sampling.bad_words));
+  if (request.n < 1 || request.n > kMaxContinuations) {
+    return Error(StatusCode::kInvalidArgument, "n must be in [1, %d], but is %d", kMaxContinuations,
+                 request.n);
+  }
+  // NaN compares false, so it lands outside.
+  if (!(request.deadline_seconds >= 0 && request.deadline_seconds <= kMaxDeadlineSeconds)) {
+    return Error(StatusCode::kInvalidArgument, "deadline_seconds must be in [0, %g], but is %g",
+                 kMaxDeadlineSeconds, request.deadline_seconds);
+  }
+  if (request.prompt_logprobs < -1 || request.prompt_logprobs > kMaxLogprobs) {
+    return Error(StatusCode::kInvalidArgument, "prompt_logprobs must be in [-1, %d], but is %d", kMaxLogprobs,
+                 request.prompt_logprobs);
+  }
+  if (request.embed && (request.n != 1 || request.prompt_logprobs >= 0 || request.format)) {
+    return Error(StatusCode::kInvalidArgument,
+                 "an embedding generates nothing: leave n at 1 and prompt_logprobs and format out");
+  }
+  if (request.format && (request.sampling.ignore_eos || request.sampling.min_tokens > 0)) {
+    return Error(StatusCode::kInvalidArgument,
+                 "an output format says itself where the output ends: leave ignore_eos and min_tokens out");
+  }
+  if (request.cache_salt.size() > kMaxSaltBytes) {
+    return Error(StatusCode::kInvalidArgument, "cache_salt must have at most %zu bytes, but has %zu",
+                 kMaxSaltBytes, request.cache_salt.size());
+  }
+  return Status::Ok();
+}
+
 Expected<ConstraintFactory> CompileOutputFormat(const TextModel& text, const OutputFormat& format) {
   auto compiled = text.CompileFormat(format);
   if (compiled.status().code() == StatusCode::kResourceExhausted)
@@ -99,7 +99,7 @@ Expected<ConstraintFactory> CompileOutputFormat(const TextModel& text, const Out
 
 Expected<SchedRequest> PrepareRequest(const Request& request, const ModelInfo& info, const TextModel& text,
                                       const Scheduler& scheduler, double now) {
-  LATHE_RETURN_IF_ERROR(CheckFields(request, info.vocab));
+  LATHE_RETURN_IF_ERROR(CheckRequestFields(request, info.vocab));
   SchedRequest out;
   LATHE_ASSIGN_OR_RETURN(out.prompt, PromptIds(request.prompt, info.vocab, text));
   LATHE_RETURN_IF_ERROR(scheduler.CheckFits(out.prompt.size(), request.sampling.max_tokens));

@@ -4,17 +4,17 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <csignal>
-#include <thread>
+#include <mutex>
+#include <utility>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "lathe/version.h"
 #include "serve/log.h"
 #include "serve/metrics/metrics.h"
 #include "serve/openai/api.h"
 #include "serve/playground/playground.h"
+#include "serve/server/tenant.h"
 
 namespace lathe::serve {
 namespace {
@@ -83,39 +83,26 @@ LogOptions LogOptionsOf(const ServerConfig& config) {
   return options;
 }
 
-// The log, stopped on every way out.
+// The log is one for the process: it runs, as the first server wants it, while there is one.
+std::mutex g_log_mutex;
+int g_log_users = 0;  // guarded by g_log_mutex
+
 class LogGuard {
  public:
-  explicit LogGuard(const ServerConfig& config) { StartLog(LogOptionsOf(config)); }
-  ~LogGuard() { StopLog(); }
+  explicit LogGuard(const ServerConfig& config) {
+    const std::lock_guard lock(g_log_mutex);
+    if (g_log_users++ == 0) StartLog(LogOptionsOf(config));
+  }
+  ~LogGuard() {
+    const std::lock_guard lock(g_log_mutex);
+    if (--g_log_users == 0) StopLog();
+  }
   LogGuard(const LogGuard&) = delete;
   LogGuard& operator=(const LogGuard&) = delete;
 };
 
-// Waits, at its end, for the engine to let go of what its callbacks use. An engine that does not is one whose
-// threads cannot be joined either.
-class IdleGuard {
- public:
-  explicit IdleGuard(Engine& engine) : engine_(engine) {}
-  ~IdleGuard() {
-    const double end = NowSeconds() + kIdleSeconds;
-    for (EngineStats stats = engine_.Stats(); stats.running + stats.waiting > 0; stats = engine_.Stats()) {
-      if (NowSeconds() > end) {
-        Log(LogLevel::kError, "engine_not_idle", {{"running", stats.running}, {"waiting", stats.waiting}});
-        StopLog();
-        _exit(kExitUnhealthy);
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
-    engine_.WaitIdle();
-  }
-  IdleGuard(const IdleGuard&) = delete;
-  IdleGuard& operator=(const IdleGuard&) = delete;
-
- private:
-  static constexpr double kIdleSeconds = 10;
-  Engine& engine_;
-};
+// How long the engine may take to let go of what its callbacks use: a step, and then some.
+constexpr double kIdleSeconds = 10;
 
 }  // namespace
 
@@ -140,34 +127,75 @@ Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
   return options;
 }
 
+struct App::Parts {
+  Parts(Engine& shared, const ServerConfig& c)
+      : config(c), log(c), engine(shared), metrics(shared.model(), kVersionString), observer(&metrics) {}
+
+  const ServerConfig config;
+  const LogGuard log;
+  Tenant engine;
+  Metrics metrics;
+  LoggingObserver observer;
+  std::unique_ptr<OpenAiApi> api;  // outlives the server, whose answers it writes
+  std::unique_ptr<Server> server;
+};
+
+App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Expected<std::unique_ptr<App>> App::Start(Engine& engine, const ServerConfig& config) {
+  std::unique_ptr<App> app(new App(std::make_unique<Parts>(engine, config)));
+  Parts& parts = *app->parts_;
+  const auto add_routes = [&parts](Router* router, Admission* admission) -> Status {
+    LATHE_ASSIGN_OR_RETURN(
+        parts.api,
+        OpenAiApi::Create({.engine = &parts.engine, .admission = admission, .observer = &parts.observer},
+                          ApiOptionsOf(parts.config)));
+    parts.api->Register(router);
+    RegisterPlayground(router);
+    return {};
+  };
+  LATHE_ASSIGN_OR_RETURN(parts.server,
+                         Server::Start(parts.engine, parts.config, add_routes, [&](Router* router) {
+                           RegisterMetrics(router, &parts.metrics, &parts.engine);
+                         }));
+  Log(LogLevel::kInfo, "listening",
+      {{"url", parts.server->url()},
+       {"model", engine.model().name},
+       {"keys", !config.keys_file.empty()},
+       {"tls", !config.tls_cert.empty()},
+       {"management_port", parts.server->management_port()}});
+  return app;
+}
+
+App::~App() {
+  if (parts_ != nullptr) Close();
+}
+
+Server& App::server() { return *parts_->server; }
+const ServerConfig& App::config() const { return parts_->config; }
+
+bool App::Close() {
+  parts_->server.reset();
+  if (!parts_->engine.WaitOwn(kIdleSeconds)) {
+    const EngineStats stats = parts_->engine.Stats();
+    Log(LogLevel::kError, "engine_not_idle", {{"running", stats.running}, {"waiting", stats.waiting}});
+    (void)parts_.release();  // what the engine may still use must stay
+    return false;
+  }
+  parts_.reset();
+  return true;
+}
+
 Expected<int> Serve(Engine& engine, const ServerConfig& config,
                     const std::function<void(const Server&)>& on_ready) {
   SwitchCoreDumpsOff();
   std::signal(SIGPIPE, SIG_IGN);  // whoever read our log may go away
-  Metrics metrics(engine.model(), kVersionString);
-  LoggingObserver observer(&metrics);
-  std::unique_ptr<OpenAiApi> api;  // outlives the server, whose answers it writes
-  const auto add_routes = [&](Router* router, Admission* admission) -> Status {
-    LATHE_ASSIGN_OR_RETURN(
-        api, OpenAiApi::Create({.engine = &engine, .admission = admission, .observer = &observer},
-                               ApiOptionsOf(config)));
-    api->Register(router);
-    RegisterPlayground(router);
-    return {};
-  };
-  const LogGuard log(config);
-  const IdleGuard idle(engine);
-  LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Server> server,
-                         Server::Start(engine, config, add_routes,
-                                       [&](Router* router) { RegisterMetrics(router, &metrics, &engine); }));
-  Log(LogLevel::kInfo, "listening",
-      {{"url", server->url()},
-       {"model", engine.model().name},
-       {"keys", !config.keys_file.empty()},
-       {"tls", !config.tls_cert.empty()},
-       {"management_port", server->management_port()}});
-  if (on_ready) on_ready(*server);
-  return RunUntilSignal(*server, config);
+  LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<App> app, App::Start(engine, config));
+  if (on_ready) on_ready(app->server());
+  const int code = RunUntilSignal(app->server(), config);
+  if (app->Close()) return code;
+  StopLog();
+  _exit(kExitUnhealthy);  // an engine that does not let go is one whose threads cannot be joined either
 }
 
 }  // namespace lathe::serve
