@@ -177,12 +177,10 @@ Status Downloader::CheckSpace(const std::vector<RemoteFile>& files) {
   }
   LATHE_ASSIGN_OR_RETURN(const uint64_t room, options_.free_bytes(cache_.root()));
   if (wanted <= room) return Status::Ok();
-  return Error(StatusCode::kResourceExhausted,
-               "%s needs %.2f GB more, but the disk of '%s' has %.2f GB free; make room, or set HF_HUB_CACHE "
-               "to another "
-               "disk",
-               repo_.Id().c_str(), static_cast<double>(wanted) * 1e-9, api_.config().cache_dir.c_str(),
-               static_cast<double>(room) * 1e-9);
+  return Error(
+      StatusCode::kResourceExhausted,
+      "%s needs %s more, but the disk of '%s' has %s free; make room, or set HF_HUB_CACHE to another disk",
+      repo_.Id().c_str(), SizeText(wanted).c_str(), api_.config().cache_dir.c_str(), SizeText(room).c_str());
 }
 
 Status Downloader::Run(std::vector<RemoteFile> files) {

@@ -166,6 +166,18 @@ bool AnyGlobMatches(const std::vector<std::string>& patterns, std::string_view t
                      [text](const std::string& pattern) { return GlobMatches(pattern, text); });
 }
 
+std::string SizeText(uint64_t bytes) {
+  if (bytes < 1000) return std::to_string(bytes) + " B";
+  double value = static_cast<double>(bytes) / 1000;
+  const char* unit = "kB";
+  for (const char* larger : {"MB", "GB", "TB"}) {
+    if (value < 1000) break;
+    value /= 1000;
+    unit = larger;
+  }
+  return StrFormat(value < 10 ? "%.2f %s" : value < 100 ? "%.1f %s" : "%.0f %s", value, unit);
+}
+
 std::string Quoted(std::string_view text, size_t limit) {
   std::string out;
   for (const char c : text.substr(0, limit)) {

@@ -2,6 +2,7 @@
 // What a hub says is hostile until it has been through here.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,9 @@ bool IsSha256(std::string_view text);
 // means all below. Linear in text for each '*'.
 bool GlobMatches(std::string_view pattern, std::string_view text);
 bool AnyGlobMatches(const std::vector<std::string>& patterns, std::string_view text);
+
+// For messages: "512 B", "31.5 MB", "2.21 GB", powers of 1000.
+std::string SizeText(uint64_t bytes);
 
 // For messages: control characters and broken bytes as "\xNN", at most `limit` bytes.
 std::string Quoted(std::string_view text, size_t limit = 120);

@@ -40,6 +40,8 @@ PartialFile::PartialFile(const RepoCache& cache, const RemoteFile& file)
 
 PartialFile::~PartialFile() {
   if (fd_ >= 0) ::close(fd_);
+  // What cannot be taken up again is not left lying about.
+  if (!finished_ && (!log_ || done_.Covered() == 0)) (void)Remove(Status::Ok());
 }
 
 Expected<std::unique_ptr<PartialFile>> PartialFile::Open(const RepoCache& cache, const RemoteFile& file) {
@@ -160,6 +162,7 @@ Status PartialFile::Finish(const std::string& where) {
               where.c_str()));
   if (::rename(path_.c_str(), blob_path_.c_str()) != 0) return WriteFault(blob_path_);
   ::unlink(ranges_path_.c_str());
+  finished_ = true;
   return Status::Ok();
 }
 

@@ -54,7 +54,8 @@ class PartialFile {
   std::optional<RangeLog> log_;     // of files large enough to be worth one
   std::unique_ptr<Digest> digest_;  // by whoever set hashing_
   uint64_t hashed_ = 0;             // guarded by mutex_
-  bool hashing_ = false;            // likewise
+  bool finished_ = false;
+  bool hashing_ = false;  // likewise
 };
 
 }  // namespace lathe::hub

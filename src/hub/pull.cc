@@ -26,6 +26,9 @@ class Puller {
   // Leaves result_.path empty when there is no engine to take.
   Status FetchEngine(const std::vector<RemoteFile>& files);
   Status FetchWeights(const std::vector<RemoteFile>& files);
+  bool WeightsWillDo(const std::vector<RemoteFile>& files) const {
+    return options_.want != Want::kEngine && WeightFiles(files, "").ok();
+  }
   Status NoneFits() const;
   std::string InSnapshot(const std::string& path) const { return result_.snapshot + "/" + path; }
 
@@ -42,8 +45,6 @@ const RemoteFile* FindFile(const std::vector<RemoteFile>& files, std::string_vie
       std::find_if(files.begin(), files.end(), [path](const RemoteFile& file) { return file.path == path; });
   return at == files.end() ? nullptr : &*at;
 }
-
-bool HasWeights(const std::vector<RemoteFile>& files) { return WeightFiles(files, "").ok(); }
 
 Status Puller::Fetch(const std::vector<RemoteFile>& files) {
   for (const RemoteFile& file : files) result_.bytes += file.size;
@@ -73,7 +74,7 @@ Status Puller::FetchEngine(const std::vector<RemoteFile>& files) {
     std::copy_if(files.begin(), files.end(), std::back_inserter(engines),
                  [](const RemoteFile& file) { return file.path.ends_with(".lathe"); });
     // Uploaded by other means: where there is but one, it is what is meant, and says itself whether it fits.
-    if (engines.size() != 1 || HasWeights(files)) return Status::Ok();
+    if (engines.size() != 1 || WeightsWillDo(files)) return Status::Ok();
     LATHE_RETURN_IF_ERROR(Fetch(engines));
     result_.path = InSnapshot(engines[0].path);
     return Status::Ok();
@@ -86,7 +87,7 @@ Status Puller::FetchEngine(const std::vector<RemoteFile>& files) {
     return file == nullptr || file->size != engine.size || (file->lfs && file->etag != engine.sha256);
   });
   const EngineEntry* best = BestEngine(engines_, options_.fitness);
-  if (best == nullptr) return engines_.empty() || HasWeights(files) ? Status::Ok() : NoneFits();
+  if (best == nullptr) return engines_.empty() || WeightsWillDo(files) ? Status::Ok() : NoneFits();
   LATHE_RETURN_IF_ERROR(Fetch({*FindFile(files, best->file)}));
   result_.path = InSnapshot(best->file);
   return Status::Ok();
@@ -117,7 +118,10 @@ Status Puller::Online(const std::string& commit) {
     LATHE_RETURN_IF_ERROR(Fetch(wanted));
     result_.path = result_.snapshot;
   } else {
-    if (options_.fitness && !options_.weights_only) LATHE_RETURN_IF_ERROR(FetchEngine(files));
+    if (options_.want != Want::kWeights) LATHE_RETURN_IF_ERROR(FetchEngine(files));
+    if (result_.path.empty() && options_.want == Want::kEngine)
+      return Error(StatusCode::kNotFound, "%s has no engines; build one of its weights with 'lathe build %s'",
+                   repo_.Id().c_str(), repo_.Id().c_str());
     if (result_.path.empty()) LATHE_RETURN_IF_ERROR(FetchWeights(files));
   }
   return cache_.RememberCommit(commit);
@@ -126,7 +130,7 @@ Status Puller::Online(const std::string& commit) {
 Status Puller::FromCache(const std::string& commit) {
   result_.commit = commit;
   result_.snapshot = result_.path = cache_.SnapshotDir(commit);
-  if (!options_.fitness || options_.weights_only || !FileExists(InSnapshot(kIndexFile))) return Status::Ok();
+  if (options_.want == Want::kWeights || !FileExists(InSnapshot(kIndexFile))) return Status::Ok();
   LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(InSnapshot(kIndexFile), kMaxIndex));
   LATHE_ASSIGN_OR_RETURN(engines_, ParseEngineIndex(text, InSnapshot(kIndexFile)));
   std::erase_if(engines_, [this](const EngineEntry& engine) { return !FileExists(InSnapshot(engine.file)); });

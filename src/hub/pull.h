@@ -9,12 +9,17 @@
 
 namespace lathe::hub {
 
+enum class Want {
+  kEither,   // the engine that fits best, or else the weights
+  kEngine,   // that engine alone
+  kWeights,  // the weights, whatever engines there are
+};
+
 struct PullOptions {
   // Patterns that choose files instead of what a model needs.
   std::vector<std::string> include, exclude;
-  // Of this machine. Without one, no engine is looked for.
-  Fitness fitness;
-  bool weights_only = false;  // as without fitness, and engines alone will not do
+  Want want = Want::kEither;
+  Fitness fitness;  // of this machine; needed unless the weights are wanted
   DownloadOptions download;
 };
 
