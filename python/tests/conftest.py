@@ -1,0 +1,51 @@
+"""One engine of models/tales-16m for all tests, in a cache of their own."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODEL = str(ROOT / "models/tales-16m")
+sys.path.insert(0, str(ROOT / "tests/clients"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine_file(tmp_path_factory):
+    """Built without tuning: quick, and the same kernels on every run."""
+    import lathe
+    path = tmp_path_factory.mktemp("engine") / "tales.lathe"
+    return lathe.build(MODEL, path, tune=False, progress=False).path
+
+
+@pytest.fixture(scope="session")
+def llm(engine_file):
+    import lathe
+    with lathe.LLM(engine_file) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def tools_llm(engine_file):
+    """With a template that knows tools and reasoning."""
+    import lathe
+    with lathe.LLM(engine_file, chat_template=ROOT / "tests/clients/tools.jinja") as opened:
+        yield opened
+
+
+@pytest.fixture
+def idle(llm):
+    """Afterwards nothing runs and no page is used: whatever the test did has been cleaned up."""
+    import time
+    yield llm
+    end = time.monotonic() + 10
+    while (stats := llm.stats())["running"] or stats["waiting"] or stats["pages_used"]:
+        assert time.monotonic() < end, stats
+        time.sleep(0.005)
