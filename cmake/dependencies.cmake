@@ -58,3 +58,6 @@ target_link_libraries(lathe_spdlog INTERFACE Threads::Threads)
 lathe_archive(lathe_yaml yaml-cpp yaml-cpp/yaml.h)
 # Debian has no archive of prometheus-cpp.
 lathe_archive(lathe_prometheus prometheus-cpp-core prometheus/registry.h)
+
+# gzip, for the layers of images (src/package).
+lathe_archive(lathe_zlib z zlib.h)

@@ -13,6 +13,8 @@ void AddRun(Command& root);
 void AddChat(Command& root);
 void AddServe(Command& root);
 void AddKeys(Command& root);
+void AddHealth(Command& root);
+void AddPackage(Command& root);
 void AddDeploy(Command& root);
 void AddBenchLatency(Command& bench);
 void AddBenchThroughput(Command& bench);

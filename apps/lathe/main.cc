@@ -18,6 +18,8 @@ int Run(int argc, char** argv) {
   lathe::cli::AddChat(root);
   lathe::cli::AddServe(root);
   lathe::cli::AddKeys(root);
+  lathe::cli::AddHealth(root);
+  lathe::cli::AddPackage(root);
   lathe::cli::AddDeploy(root);
   Command bench = root.Sub("bench", "Measure latency or throughput", "lathe bench latency model.lathe");
   lathe::cli::AddBenchLatency(bench);

@@ -4,17 +4,17 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/staging_dir.h"
 #include "formats/safetensors_writer.h"
 #include "model/model_hash.h"
 #include "model/shard.h"
 #include "model/spec_json.h"
-#include "model/staging_dir.h"
 #include "model/weight_source.h"
 
 namespace lathe {
 namespace {
 
-constexpr int64_t kChunk = int64_t{1} << 21;  // elements converted at once
+constexpr int64_t kConvertChunk = int64_t{1} << 21;  // elements converted at once
 
 Status CopyTextFiles(const std::string& from, const std::string& to) {
   for (const char* name : TextFiles()) {
@@ -31,7 +31,7 @@ template <typename T>
 Status AppendSlice(const WeightSlice& slice, SafetensorsWriter& writer,
                    const std::function<void(uint64_t)>& wrote) {
   const int64_t width = std::max<int64_t>(slice.cut.cols.size(), 1);
-  const int64_t step = std::max<int64_t>(kChunk / width, 1);
+  const int64_t step = std::max<int64_t>(kConvertChunk / width, 1);
   std::vector<T> buffer(static_cast<size_t>(std::min(step, slice.cut.rows.size()) * width));
   for (int64_t row = slice.cut.rows.begin; row < slice.cut.rows.end; row += step) {
     const Cut part = {{row, std::min(row + step, slice.cut.rows.end)}, slice.cut.cols};

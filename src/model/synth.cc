@@ -12,9 +12,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/rng.h"
+#include "base/staging_dir.h"
 #include "formats/safetensors_writer.h"
 #include "model/read_model.h"
-#include "model/staging_dir.h"
 #include "model/tensors.h"
 
 namespace lathe {
@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kTableSize = 65536;
 constexpr uint64_t kMaxShardBytes = 5'000'000'000;
-constexpr size_t kChunk = size_t{1} << 20;  // values made at once, by one thread
+constexpr size_t kSynthChunk = size_t{1} << 20;  // values made at once, by one thread
 
 uint64_t Fnv1a64(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ull;
@@ -122,8 +122,8 @@ std::vector<Piece> CutPieces(const std::vector<TensorDef>& defs) {
   std::vector<Piece> pieces;
   for (const TensorDef& def : defs) {
     const auto count = static_cast<uint64_t>(*def.shape.NumElements());
-    for (uint64_t first = 0; first < count; first += kChunk) {
-      pieces.push_back({&def, first, static_cast<size_t>(std::min<uint64_t>(kChunk, count - first))});
+    for (uint64_t first = 0; first < count; first += kSynthChunk) {
+      pieces.push_back({&def, first, static_cast<size_t>(std::min<uint64_t>(kSynthChunk, count - first))});
     }
   }
   return pieces;
