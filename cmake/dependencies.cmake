@@ -58,6 +58,14 @@ target_link_libraries(lathe_spdlog INTERFACE Threads::Threads)
 lathe_archive(lathe_yaml yaml-cpp yaml-cpp/yaml.h)
 # Debian has no archive of prometheus-cpp.
 lathe_archive(lathe_prometheus prometheus-cpp-core prometheus/registry.h)
+# Where it is a shared object: the file, and the name that programs ask for it by.
+file(REAL_PATH "${lathe_prometheus_LIB}" LATHE_PROMETHEUS_FILE)
+set(LATHE_PROMETHEUS_SONAME "")
+if(NOT lathe_prometheus_LIB MATCHES "\\.a$")
+  execute_process(COMMAND readelf -d "${LATHE_PROMETHEUS_FILE}" OUTPUT_VARIABLE dynamic_section)
+  string(REGEX MATCH "SONAME[^\n]*\\[([^]]+)\\]" soname_line "${dynamic_section}")
+  set(LATHE_PROMETHEUS_SONAME "${CMAKE_MATCH_1}")
+endif()
 
 # gzip, for the layers of images (src/package).
 lathe_archive(lathe_zlib z zlib.h)

@@ -37,7 +37,10 @@ Expected<std::vector<BenchTimes>> RunBatch(Engine& engine, const std::vector<Ben
     const auto id = engine.Submit(MakeBenchRequest(requests[i]), [mine](const OutputDelta& delta) {
       if (!delta.tokens.empty()) {
         mine->last = NowSeconds();
-        if (mine->tokens == 0) mine->first = mine->last;
+        if (mine->tokens == 0) {
+          mine->first = mine->last;
+          mine->first_token = delta.tokens.front().id;
+        }
         mine->tokens += static_cast<int>(delta.tokens.size());
       }
       if (delta.finish == FinishReason::kError) mine->error = delta.error;

@@ -28,6 +28,7 @@ Request MakeBenchRequest(const BenchRequest& request);
 struct BenchTimes {
   double submitted = 0, first = 0, last = 0;
   int tokens = 0;
+  TokenId first_token = -1;
   Status error;
 };
 

@@ -16,16 +16,6 @@ namespace {
 // Larger than any cache.
 constexpr int64_t kPoolBytes = int64_t{4} << 30;
 
-// Faults here are for OpenModel to report.
-bool IsForGpu(const ModelOptions& model) {
-  if (DirExists(model.path)) {
-    const auto target = ParseTarget(model.target);
-    return target.ok() && target->on_cuda();
-  }
-  const auto reader = EngineReader::Open(model.path);
-  return reader.ok() && reader->identity().target.starts_with("cuda:");
-}
-
 Expected<double> GpuReadGbps(const cuda::Device& device) {
   LATHE_ASSIGN_OR_RETURN(const cuda::Nvrtc* const nvrtc, cuda::Nvrtc::Load());
   cuda::GemmMeasureOptions options;
@@ -37,6 +27,15 @@ Expected<double> GpuReadGbps(const cuda::Device& device) {
 }
 
 }  // namespace
+
+bool IsForGpu(const ModelOptions& model) {
+  if (DirExists(model.path)) {
+    const auto target = ParseTarget(model.target);
+    return target.ok() && target->on_cuda();
+  }
+  const auto reader = EngineReader::Open(model.path);
+  return reader.ok() && reader->identity().target.starts_with("cuda:");
+}
 
 BenchMachine BenchMachine::Measure(const ModelOptions& model) {
   BenchMachine out;

@@ -8,6 +8,9 @@
 
 namespace lathe::cli {
 
+// Whether this MODEL runs on a GPU; faults are for OpenModel to report.
+bool IsForGpu(const ModelOptions& model);
+
 class BenchMachine {
  public:
   // The GPU for an engine, or a target, that is for one; else the CPU. Measures for about a second, before

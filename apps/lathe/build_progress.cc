@@ -12,13 +12,6 @@ std::function<void(const BuildProgress&)> BuildBar::Callback() {
   };
 }
 
-Expected<DType> ParseEngineType(const std::string& text) {
-  if (text == "fp8") return DType::kF8E4M3;
-  if (text == "bf16") return DType::kBf16;
-  if (text == "f32") return DType::kF32;
-  return Error(StatusCode::kInvalidArgument, "--dtype must be bf16, f32 or fp8, but is \"%s\"", text.c_str());
-}
-
 Expected<DType> ParseWeightType(const std::string& text) {
   if (text == "bf16") return DType::kBf16;
   if (text == "f32") return DType::kF32;

@@ -20,7 +20,5 @@ class BuildBar {
 
 // Of a checkpoint: "bf16" or "f32"; errors name --dtype.
 Expected<DType> ParseWeightType(const std::string& text);
-// Of an engine: these, or "fp8".
-Expected<DType> ParseEngineType(const std::string& text);
 
 }  // namespace lathe::cli

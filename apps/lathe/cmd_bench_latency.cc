@@ -116,9 +116,10 @@ Expected<Samples> Measure(Engine& engine, const Options& options, std::vector<Fi
 Expected<int> Run(const Options& options) {
   LATHE_RETURN_IF_ERROR(Check(options));
   ModelOptions open = options.model;
+  LATHE_RETURN_IF_ERROR(open.Fetch());
   open.engine.max_sequences = std::max(open.engine.max_sequences, options.batch);
   open.engine.max_step_tokens = options.step_tokens;
-  BenchMachine machine = BenchMachine::Measure(options.model);
+  BenchMachine machine = BenchMachine::Measure(open);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   const ModelInfo& model = engine->model();
   std::vector<Figure> engine_figures;

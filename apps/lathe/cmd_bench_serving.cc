@@ -13,6 +13,7 @@
 #include "commands.h"
 #include "serving/dataset.h"
 #include "serving/load.h"
+#include "serving/models.h"
 #include "serving/plot.h"
 #include "serving/summary.h"
 #include "terminal/format.h"
@@ -112,17 +113,6 @@ Status Check(const Options& options) {
   return {};
 }
 
-// The key: the file's first word.
-Expected<std::string> ReadKey(const std::string& path) {
-  if (path.empty()) return std::string();
-  LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, 64 << 10));
-  const size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
-  const std::string key = text.substr(begin, text.find_first_of(" \t\r\n", begin) - begin);
-  const bool plain = std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7f; });
-  if (!key.empty() && plain) return key;
-  return Error(StatusCode::kInvalidArgument, "%s holds no API key of plain characters", path.c_str());
-}
-
 // --fields: an object, which every request's body takes over.
 Expected<Json> ReadFields(const std::string& text) {
   if (text.empty()) return Json::object();
@@ -134,31 +124,13 @@ Expected<Json> ReadFields(const std::string& text) {
 
 // Fills in what the server's list of models says: its name, and its vocabulary where it tells (llama.cpp
 // does).
-Status AskForModel(const Options& options, Bench* bench) {
-  const auto fault = [bench](const std::string& why) {
-    return Error(StatusCode::kUnavailable, "%s: %s; is a server running there?",
-                 bench->url.ToString().c_str(), why.c_str());
-  };
-  const auto answer = Get(bench->url, options.tls, MakeHttpGet(bench->url, bench->form, "/v1/models"), 10);
-  if (!answer.ok()) return fault(answer.status().message());
-  if (options.model && options.vocab) return {};
-  const auto json = ParseJson(answer->body, "/v1/models");
-  const bool usable = answer->status == 200 && json.ok() && json->is_object() && json->contains("data") &&
-                      (*json)["data"].is_array() && !(*json)["data"].empty() &&
-                      (*json)["data"][0].is_object();
-  if (!usable) {
-    if (options.model) return {};
-    return fault(StrFormat("no list of models (GET /v1/models: %d), so give --model", answer->status));
+Status ChooseModel(const Options& options, Bench* bench) {
+  const auto served = AskForModel(bench->url, options.tls, bench->form);
+  if (!served.ok()) {
+    return options.model && served.status().code() == StatusCode::kNotFound ? Status::Ok() : served.status();
   }
-  const Json& first = (*json)["data"][0];
-  if (!options.model) {
-    LATHE_ASSIGN_OR_RETURN(bench->form.model, JsonString(first, "id", "/v1/models"));
-  }
-  if (!options.vocab && first.contains("meta") && first["meta"].is_object()) {
-    LATHE_ASSIGN_OR_RETURN(const int64_t vocab,
-                           JsonIntOr(first["meta"], "n_vocab", kSafeVocab, "/v1/models"));
-    bench->vocab = static_cast<int>(std::clamp<int64_t>(vocab, 1, 1 << 24));
-  }
+  if (!options.model) bench->form.model = served->id;
+  if (!options.vocab && served->vocab) bench->vocab = *served->vocab;
   return {};
 }
 
@@ -241,8 +213,8 @@ Expected<Bench> Prepare(const Options& options) {
   bench.form.model = options.model.value_or("");
   LATHE_ASSIGN_OR_RETURN(bench.form.fields, ReadFields(options.fields));
   bench.vocab = options.vocab.value_or(kSafeVocab);
-  LATHE_ASSIGN_OR_RETURN(bench.form.api_key, ReadKey(options.key_file));
-  LATHE_RETURN_IF_ERROR(AskForModel(options, &bench));
+  LATHE_ASSIGN_OR_RETURN(bench.form.api_key, ReadApiKey(options.key_file));
+  LATHE_RETURN_IF_ERROR(ChooseModel(options, &bench));
   LATHE_RETURN_IF_ERROR(Probe(options, &bench));
   return bench;
 }

@@ -99,10 +99,11 @@ std::vector<Figure> RunFigures(const std::vector<BenchRequest>& requests,
 Expected<int> Run(const Options& options) {
   LATHE_RETURN_IF_ERROR(Check(options));
   ModelOptions open = options.model;
+  LATHE_RETURN_IF_ERROR(open.Fetch());
   open.engine.max_sequences = options.concurrency;
   open.engine.max_step_tokens = options.step_tokens;
   open.engine.max_queued_requests = std::max(options.requests, 1 << 16);
-  const BenchMachine machine = BenchMachine::Measure(options.model);
+  const BenchMachine machine = BenchMachine::Measure(open);
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenModel(open));
   LATHE_ASSIGN_OR_RETURN(const std::vector<BenchRequest> requests, MakeRequests(options, *engine));
 

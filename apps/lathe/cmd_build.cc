@@ -8,7 +8,10 @@
 #include "build_progress.h"
 #include "commands.h"
 #include "compiler/compile.h"
+#include "compiler/option_words.h"
+#include "hub_model.h"
 #include "next_step.h"
+#include "sampling_options.h"
 #include "terminal/cleanup.h"
 #include "terminal/format.h"
 #include "terminal/terminal.h"
@@ -18,60 +21,20 @@ namespace {
 
 struct Options {
   std::string dir;
-  std::optional<std::string> output, dtype, kv_dtype, fp8_scales, fp8_keep, numeric;
+  std::optional<std::string> output;
+  BuildWords words;
   BuildOptions build;
   std::optional<int> device;
   bool no_tune = false, quiet = false;
 };
 
-Expected<NumericClass> ParseNumeric(const std::string& text) {
-  for (const NumericClass c : {NumericClass::kBf16Fma, NumericClass::kBf16Dot}) {
-    if (text == ToString(c)) return c;
-  }
-  return Error(StatusCode::kInvalidArgument, "--numeric must be bf16-fma or bf16-dot, but is \"%s\"",
-               text.c_str());
-}
-
-Expected<DType> ParseKvType(const std::string& text) {
-  if (text == "fp8") return DType::kF8E4M3;
-  if (text == "bf16") return DType::kBf16;
-  return Error(StatusCode::kInvalidArgument, "--kv-dtype must be auto, bf16 or fp8, but is \"%s\"",
-               text.c_str());
-}
-
-Expected<Fp8Scales> ParseScales(const std::string& text) {
-  if (text == "channel") return Fp8Scales::kChannel;
-  if (text == "tensor") return Fp8Scales::kTensor;
-  return Error(StatusCode::kInvalidArgument, "--fp8-scales must be channel or tensor, but is \"%s\"",
-               text.c_str());
-}
-
-Expected<int> Run(const Options& options) {
+Expected<int> Run(Options options) {
+  LATHE_ASSIGN_OR_RETURN(options.dir, LocalPath({.model = options.dir, .want = hub::Want::kWeights}));
   BuildOptions build = options.build;
   build.tune = !options.no_tune;
   build.output = options.output.value_or(ModelNameOf(options.dir) + ".lathe");
-  if (options.dtype) {
-    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
-  }
   build.cuda.device = options.device.value_or(-1);
-  if (options.kv_dtype && *options.kv_dtype != "auto") {
-    LATHE_ASSIGN_OR_RETURN(build.kv_dtype, ParseKvType(*options.kv_dtype));
-  }
-  if (options.fp8_scales) {
-    LATHE_ASSIGN_OR_RETURN(build.fp8_scales, ParseScales(*options.fp8_scales));
-  }
-  if (options.fp8_keep) {
-    const auto keep = ParseFp8Keep(*options.fp8_keep);
-    if (!keep.ok())
-      return Error(StatusCode::kInvalidArgument, "--fp8-keep: %s", keep.status().message().c_str());
-    if (build.dtype != DType::kF8E4M3)
-      return Error(StatusCode::kInvalidArgument,
-                   "--fp8-keep says what stays bf16 beside fp8 weights, so it needs --dtype fp8");
-    build.fp8_keep = *keep;
-  }
-  if (options.numeric) {
-    LATHE_ASSIGN_OR_RETURN(build.numeric, ParseNumeric(*options.numeric));
-  }
+  LATHE_RETURN_IF_ERROR(WithFlagNames(SetFromWords(options.words, &build)));
   const CleanUpOnSignal cleanup(FolderOf(build.output));
   BuildBar bar;
   if (!options.quiet) build.progress = bar.Callback();
@@ -96,13 +59,14 @@ void AddBuild(Command& root) {
   auto options = std::make_shared<Options>();
   Command command = root.Sub("build", "Compile a model into an engine for this machine",
                              "lathe build models/tales-16m -o tales.lathe");
-  command.Argument("DIR", &options->dir, "A model's directory (Hugging Face), or what lathe convert wrote");
+  command.Argument("DIR", &options->dir, "A model's directory (Hugging Face), what lathe convert wrote, or ORG/NAME of a hub");
   command.Option("-o,--output", &options->output, "The engine file", "NAME.lathe, in the current directory");
-  command.Option("--dtype", &options->dtype, "Weights: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
-  command.Option("--kv-dtype", &options->kv_dtype, "Keys and values on a GPU: auto, bf16 or fp8", "auto");
-  command.Option("--fp8-scales", &options->fp8_scales, "Scales of fp8 weights: one a channel or a tensor",
-                 "channel");
-  command.Option("--fp8-keep", &options->fp8_keep,
+  command.Option("--dtype", &options->words.dtype, "Weights: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
+  command.Option("--kv-dtype", &options->words.kv_dtype, "Keys and values on a GPU: auto, bf16 or fp8",
+                 "auto");
+  command.Option("--fp8-scales", &options->words.fp8_scales,
+                 "Scales of fp8 weights: one a channel or a tensor", "channel");
+  command.Option("--fp8-keep", &options->words.fp8_keep,
                  "Matrices that an fp8 engine keeps in bf16: first, last (layer), qkv, o, gate_up, down",
                  "none");
   command.Option(
@@ -114,7 +78,7 @@ void AddBuild(Command& root) {
                  "File of earlier measurements, read and added to");
   command.Flag("--no-tune", &options->no_tune,
                "Measure nothing and take default kernels (for another machine)");
-  command.Option("--numeric", &options->numeric, "How bf16 products are formed: bf16-fma or bf16-dot",
+  command.Option("--numeric", &options->words.numeric, "How bf16 products are formed: bf16-fma or bf16-dot",
                  "the faster one");
   command.Option("--threads", &options->build.threads, "Threads that build and measure; 0: usable CPUs");
   command.Option("--tp", &options->build.tp, "Tensor-parallel ranks");

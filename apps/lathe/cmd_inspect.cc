@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "commands.h"
 #include "compiler/inspect.h"
+#include "hub_model.h"
 #include "next_step.h"
 #include "terminal/format.h"
 
@@ -16,7 +17,8 @@ struct Options {
   bool plan = false, tuning = false, kernels = false, json = false, verify = false;
 };
 
-Expected<int> Run(const Options& options) {
+Expected<int> Run(Options options) {
+  LATHE_ASSIGN_OR_RETURN(options.path, LocalPath({.model = options.path, .want = hub::Want::kEngine}));
   if (DirExists(options.path)) {
     return Error(
         StatusCode::kInvalidArgument,
@@ -62,7 +64,7 @@ void AddInspect(Command& root) {
   auto options = std::make_shared<Options>();
   Command command = root.Sub("inspect", "Show what an engine file is, holds and measured",
                              "lathe inspect model.lathe --tuning");
-  command.Argument("ENGINE", &options->path, "An engine file");
+  command.Argument("ENGINE", &options->path, "An engine file, or ORG/NAME of a hub");
   command.Flag("--plan", &options->plan, "The memory plan: weights, buffers, keys and values");
   command.Flag("--tuning", &options->tuning,
                "The kernel chosen for each matmul, its measured time and its share of the roof");

@@ -146,7 +146,7 @@ void AddServe(Command& root) {
   Command command = root.Sub("serve", "Serve a model over HTTP, as OpenAI's clients expect it",
                              "lathe serve models/tales-16m --port 8000");
   command.Argument("MODEL", &options->model,
-                   "An engine file, or a model's directory (built once into the cache)");
+                   "An engine file, a model's directory (built once into the cache), or ORG/NAME of a hub");
   command.Option("--config", &options->config_file, "YAML file with settings (docs/server-limits.md)",
                  "none");
   command.Flag("--print-config", &options->print_config,

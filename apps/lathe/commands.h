@@ -5,6 +5,8 @@
 
 namespace lathe::cli {
 
+void AddPull(Command& root);
+void AddPush(Command& root);
 void AddConvert(Command& root);
 void AddBuild(Command& root);
 void AddInspect(Command& root);
@@ -19,6 +21,8 @@ void AddDeploy(Command& root);
 void AddBenchLatency(Command& bench);
 void AddBenchThroughput(Command& bench);
 void AddBenchServing(Command& bench);
+void AddBenchCompare(Command& bench);
+void AddBenchWorker(Command& bench);
 void AddEvalPerplexity(Command& eval);
 void AddSynth(Command& root);
 void AddMachine(Command& root);

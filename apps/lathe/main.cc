@@ -10,6 +10,8 @@ int Run(int argc, char** argv) {
       "lathe compiles a large language model for the machine that runs it, and runs it.",
       "lathe run models/tales-16m \"Once upon a time\"");
   Command root = line.Root();
+  lathe::cli::AddPull(root);
+  lathe::cli::AddPush(root);
   lathe::cli::AddConvert(root);
   lathe::cli::AddBuild(root);
   lathe::cli::AddInspect(root);
@@ -25,6 +27,8 @@ int Run(int argc, char** argv) {
   lathe::cli::AddBenchLatency(bench);
   lathe::cli::AddBenchThroughput(bench);
   lathe::cli::AddBenchServing(bench);
+  lathe::cli::AddBenchCompare(bench);
+  lathe::cli::AddBenchWorker(bench);
   Command eval = root.Sub("eval", "Measure how well a model predicts a text",
                           "lathe eval perplexity model.lathe text.txt");
   lathe::cli::AddEvalPerplexity(eval);

@@ -4,10 +4,12 @@
 
 #include <cstdio>
 
-#include "base/file.h"
 #include "base/status.h"
 #include "build_progress.h"
 #include "compiler/cache.h"
+#include "hub_model.h"
+#include "open/open_model.h"
+#include "sampling_options.h"
 #include "terminal/cleanup.h"
 #include "terminal/format.h"
 #include "terminal/progress.h"
@@ -17,72 +19,44 @@
 namespace lathe::cli {
 namespace {
 
-Status CheckEngineOptions(const EngineOptions& options) {
-  if (options.threads < 0 || options.threads > 4096) {
-    return Error(StatusCode::kInvalidArgument, "--threads must be in [0, 4096], but is %d", options.threads);
-  }
-  if (options.device < 0 || !(options.gpu_memory_fraction >= 0 && options.gpu_memory_fraction <= 1)) {
-    return Error(StatusCode::kInvalidArgument,
-                 "--device must be 0 or more and --gpu-memory-fraction in [0, 1], but they are %d and %g",
-                 options.device, options.gpu_memory_fraction);
-  }
-  if (options.max_context < 0) {
-    return Error(StatusCode::kInvalidArgument, "--context must be 0 or more, but is %d", options.max_context);
-  }
-  return {};
-}
+// The bar, its clean-up, and what is told of a build on stderr.
+class BuildTold {
+ public:
+  explicit BuildTold(const std::string& model) : model_(model) {}
 
-// The engine's path. Says what it does only when there is something to do.
-Expected<std::string> Resolve(const ModelOptions& options) {
-  BuildOptions build;
-  build.threads = options.engine.threads;
-  build.target = options.target;
-  build.cuda.device = options.engine.device;
-  if (options.dtype) {
-    LATHE_ASSIGN_OR_RETURN(build.dtype, ParseEngineType(*options.dtype));
-  }
-  BuildBar bar;
-  const bool interactive = DescribeTerminal(STDERR_FILENO).interactive;
-  bool announced = interactive;            // the bar speaks for itself
-  std::optional<CleanUpOnSignal> cleanup;  // only while there is something to build
-  build.progress = [&, draw = bar.Callback()](const BuildProgress& now) {
-    if (!cleanup) cleanup.emplace(CacheDir().ok() ? *CacheDir() : ".");
-    if (!announced) {
-      std::fprintf(stderr, "lathe: building an engine of %s for this machine (once)\n", options.path.c_str());
-      announced = true;
+  void Build(const BuildProgress& now) {
+    // Only while there is something to build.
+    if (!cleanup_) cleanup_.emplace(CacheDir().ok() ? *CacheDir() : ".");
+    if (!announced_) {
+      std::fprintf(stderr, "lathe: building an engine of %s for this machine (once)\n", model_.c_str());
+      announced_ = true;
     }
-    draw(now);
-  };
-  BuildReport report;
-  auto path = ResolveEngine(options.path, build, &report);
-  cleanup.reset();
-  bar.Clear();
-  LATHE_RETURN_IF_ERROR(path.status());
-  for (const std::string& warning : report.warnings) {
-    std::fprintf(stderr, "lathe: warning: %s\n", warning.c_str());
+    draw_(now);
   }
-  if (!report.path.empty()) {
+  void Resolved() {
+    cleanup_.reset();
+    bar_.Clear();
+    TraceStage("engine file found");
+  }
+  static void Built(const BuildReport& report) {
     const std::string line =
         StrFormat("built %s in %s", FormatBytes(static_cast<double>(report.file_bytes)).c_str(),
                   FormatSeconds(report.seconds).c_str());
     std::fprintf(stderr, "lathe: %s\n", line.c_str());
   }
-  return path;
-}
 
-// With a bar for what takes long on a GPU: its weights.
-Expected<std::unique_ptr<Engine>> Load(const std::string& path, EngineOptions options) {
-  Progress bar(STDERR_FILENO);
-  options.load_progress = [&bar](uint64_t done, uint64_t total) {
-    bar.Update("loading", done, total, Unit::kBytes);
-  };
-  return Engine::Load(path, options);
-}
+ private:
+  const std::string& model_;
+  BuildBar bar_;
+  std::function<void(const BuildProgress&)> draw_ = bar_.Callback();
+  bool announced_ = DescribeTerminal(STDERR_FILENO).interactive;  // the bar speaks for itself
+  std::optional<CleanUpOnSignal> cleanup_;
+};
 
 }  // namespace
 
 void ModelOptions::Declare(Command& command) {
-  command.Argument("MODEL", &path, "An engine file, or a model's directory (built once into the cache)");
+  command.Argument("MODEL", &path, "An engine file, a model's directory (built once into the cache), or ORG/NAME of a hub");
   command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
   command.Option(
       "--target", &target,
@@ -98,17 +72,53 @@ void ModelOptions::Declare(Command& command) {
                "On a GPU: the same bits for a request whatever runs beside it (slower; CPUs do it always)");
 }
 
-Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options) {
-  LATHE_RETURN_IF_ERROR(CheckEngineOptions(options.engine));
-  LATHE_ASSIGN_OR_RETURN(const std::string path, Resolve(options));
-  TraceStage("engine file found");
-  auto engine = Load(path, options.engine);
-  if (engine.status().code() != StatusCode::kMismatch || !DirExists(options.path)) return engine;
-  // Left by another build of this version, with other kernels: it is ours to replace.
-  std::fprintf(stderr, "lathe: building the cached engine again: %s\n", engine.status().message().c_str());
-  if (unlink(path.c_str()) != 0) return engine;
-  LATHE_ASSIGN_OR_RETURN(const std::string again, Resolve(options));
-  return Load(again, options.engine);
+std::vector<std::string> ModelOptions::ToArgs() const {
+  std::vector<std::string> out{path};
+  const auto add = [&out](const char* name, const std::string& value) {
+    out.insert(out.end(), {name, value});
+  };
+  if (dtype) add("--dtype", *dtype);
+  if (target != "auto") add("--target", target);
+  if (engine.threads > 0) add("--threads", std::to_string(engine.threads));
+  if (engine.kv_bytes > 0) add("--kv-bytes", std::to_string(engine.kv_bytes));
+  if (engine.max_context > 0) add("--context", std::to_string(engine.max_context));
+  if (engine.device > 0) add("--device", std::to_string(engine.device));
+  if (engine.gpu_memory_fraction > 0)
+    add("--gpu-memory-fraction", StrFormat("%.6g", engine.gpu_memory_fraction));
+  if (engine.deterministic) out.push_back("--deterministic");
+  return out;
+}
+
+Status ModelOptions::Fetch() {
+  LATHE_ASSIGN_OR_RETURN(
+      path, LocalPath({.model = path, .dtype = dtype, .target = target, .device = engine.device}));
+  return {};
+}
+
+Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& named) {
+  ModelOptions options = named;
+  LATHE_RETURN_IF_ERROR(options.Fetch());
+  OpenOptions open{
+      .model = options.path, .dtype = options.dtype, .target = options.target, .engine = options.engine};
+  BuildTold told(options.path);
+  const OpenEvents events{
+      .build = [&](const BuildProgress& now) { told.Build(now); },
+      .cancelled = {},
+      .resolved = [&] { told.Resolved(); },
+      .warning = [](const std::string& text) { std::fprintf(stderr, "lathe: warning: %s\n", text.c_str()); },
+      .built = BuildTold::Built,
+      .rebuilding =
+          [](const std::string& why) {
+            std::fprintf(stderr, "lathe: building the cached engine again: %s\n", why.c_str());
+          }};
+  // A bar for what takes long on a GPU: its weights.
+  Progress bar(STDERR_FILENO);
+  open.engine.load_progress = [&bar](uint64_t done, uint64_t total) {
+    bar.Update("loading", done, total, Unit::kBytes);
+  };
+  auto opened = lathe::OpenModel(open, events);
+  if (!opened.ok()) return WithFlagNames(opened.status());
+  return std::move(opened->engine);
 }
 
 }  // namespace lathe::cli

@@ -28,13 +28,22 @@ constexpr std::pair<const char*, const char*> kFlagOfField[] = {
     {"bad_words", "--bad-word"},
     {"logit_bias", "--logit-bias"},
     {"n", "--n"},
+    {"threads", "--threads"},
+    {"device", "--device"},
+    {"gpu_memory_fraction", "--gpu-memory-fraction"},
+    {"context", "--context"},
+    {"dtype", "--dtype"},
+    {"kv_dtype", "--kv-dtype"},
+    {"fp8_scales", "--fp8-scales"},
+    {"fp8_keep", "--fp8-keep"},
+    {"numeric", "--numeric"},
 };
 
 }  // namespace
 
 Status WithFlagNames(const Status& status) {
   const std::string& message = status.message();
-  const std::string field = message.substr(0, message.find_first_of(" ["));
+  const std::string field = message.substr(0, message.find_first_of(" [:"));
   for (const auto& [name, flag] : kFlagOfField) {
     if (field == name) return {status.code(), flag + message.substr(field.size())};
   }

@@ -11,7 +11,6 @@
 namespace lathe::text {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 constexpr size_t kMaxPiece = size_t{1} << 30;
 // Up to here scanning an array beats a heap.
 constexpr size_t kSmall = 40;

@@ -8,8 +8,6 @@
 namespace lathe::text {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-
 std::string ReplaceLiteral(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   out.reserve(text.size());

@@ -8,17 +8,10 @@
 namespace lathe::text {
 namespace {
 
-constexpr int kMaxNesting = 8;
-
 const Json& Section(const Json& json, const char* key) {
   static const Json kNull;
   const auto it = json.find(key);
   return it == json.end() ? kNull : *it;
-}
-
-Status Unsupported(const char* what, const std::string& type, std::string_view where) {
-  return Error(StatusCode::kUnsupported, "%.*s: %s '%s' is not supported", static_cast<int>(where.size()),
-               where.data(), what, type.c_str());
 }
 
 Status ReadModelOptions(const Json& model, std::string_view where, TokenizerSpec* spec) {

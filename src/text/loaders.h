@@ -33,6 +33,12 @@ Status ParseNormalizer(const Json& json, std::string_view where, std::vector<Pip
 Status ParsePreTokenizer(const Json& json, std::string_view where, std::vector<PipelineOp>* ops);
 Status ParseDecoder(const Json& json, std::string_view where, std::vector<PipelineOp>* ops);
 
+// How deep Sequences of components may nest.
+inline constexpr int kMaxNesting = 8;
+
+// kUnsupported: "WHERE: WHAT 'TYPE' is not supported".
+Status Unsupported(const char* what, const std::string& type, std::string_view where);
+
 // Splits that the vendors' own code has, for formats that carry none.
 extern const std::string_view kGpt2Split;
 extern const std::string_view kQwen2Split;

@@ -6,8 +6,6 @@
 namespace lathe::text {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-
 std::string ReplaceAll(std::string_view text, const Regex& regex, std::string_view by) {
   std::vector<ByteRange> matches;
   regex.FindAll(text, 0, text.size(), &matches);

@@ -17,8 +17,6 @@ const std::string_view kLlama3Split =
 
 namespace {
 
-constexpr int kMaxNesting = 8;
-
 using Ops = std::vector<PipelineOp>;
 using ParseOne =
     std::function<Status(const std::string& type, const Json& json, std::string_view where, Ops* ops)>;
@@ -39,11 +37,6 @@ Status ParseComponents(const Json& json, const char* list_key, std::string_view 
   for (const Json& item : *list)
     LATHE_RETURN_IF_ERROR(ParseComponents(item, list_key, where, depth + 1, one, ops));
   return Status::Ok();
-}
-
-Status Unsupported(const char* what, const std::string& type, std::string_view where) {
-  return Error(StatusCode::kUnsupported, "%.*s: %s '%s' is not supported", static_cast<int>(where.size()),
-               where.data(), what, type.c_str());
 }
 
 // A pattern is {"String": s} or {"Regex": s}.
@@ -230,6 +223,11 @@ std::vector<PipelineOp> ByteLevelSteps(std::string_view split, bool add_prefix_s
   if (!split.empty()) ops.push_back(Split(split, SplitBehavior::kIsolated));
   ops.push_back({.type = OpType::kByteLevel});
   return ops;
+}
+
+Status Unsupported(const char* what, const std::string& type, std::string_view where) {
+  return Error(StatusCode::kUnsupported, "%.*s: %s '%s' is not supported", static_cast<int>(where.size()),
+               where.data(), what, type.c_str());
 }
 
 Status ParseNormalizer(const Json& json, std::string_view where, std::vector<PipelineOp>* ops) {

@@ -64,6 +64,9 @@ enum class PrependScheme : uint8_t { kAlways = 0, kFirst, kNever };
 
 inline constexpr uint32_t kLiteral = 1, kInvert = 2;
 inline constexpr uint32_t kStripLeft = 1, kStripRight = 2;
+// SentencePiece's mark for a space: U+2581.
+inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
+
 inline constexpr uint32_t kSpDummyPrefix = 1, kSpRemoveExtraSpaces = 2, kSpEscapeSpaces = 4,
                           kSpSpaceAsSuffix = 8,
                           // The dummy prefix goes before the first text of the input only, not after

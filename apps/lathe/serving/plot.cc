@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/status.h"
+#include "terminal/markup.h"
 
 namespace lathe::cli {
 namespace {
@@ -35,25 +36,6 @@ struct Line {
 };
 constexpr Line kLines[] = {{"p50", 0}, {"p99", 3}};
 
-std::string Escape(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
-std::string Text(double x, double y, const char* anchor, const std::string& text, const char* cls = "") {
-  return StrFormat("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" class=\"%s\">", x, y, anchor, cls) +
-         Escape(text) + "</text>\n";
-}
-
 // Maps values to the panel's pixels.
 struct Scale {
   double left, x_top, y_top;
@@ -63,16 +45,16 @@ struct Scale {
 
 std::string RenderAxes(const Scale& scale, const std::vector<double>& x_ticks,
                        const std::vector<double>& y_ticks, const char* name) {
-  std::string out = Text(scale.left, kTop - 12, "start", name);
+  std::string out = SvgText(scale.left, kTop - 12, "start", name);
   for (const double tick : y_ticks) {
     out += StrFormat("<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" class=\"%s\"/>\n", scale.left,
                      scale.left + kPanelWidth, scale.Y(tick), scale.Y(tick), tick == 0 ? "a" : "g");
-    out += Text(scale.left - 6, scale.Y(tick) + 4, "end", StrFormat("%g", tick));
+    out += SvgText(scale.left - 6, scale.Y(tick) + 4, "end", StrFormat("%g", tick));
   }
   for (const double tick : x_ticks) {
-    out += Text(scale.X(tick), kTop + kPanelHeight + 18, "middle", StrFormat("%g", tick));
+    out += SvgText(scale.X(tick), kTop + kPanelHeight + 18, "middle", StrFormat("%g", tick));
   }
-  return out + Text(scale.left + kPanelWidth / 2.0, kTop + kPanelHeight + 38, "middle", "output tokens/s");
+  return out + SvgText(scale.left + kPanelWidth / 2.0, kTop + kPanelHeight + 38, "middle", "output tokens/s");
 }
 
 std::string RenderLine(const Scale& scale, const std::vector<Summary>& summaries, const Panel& panel,
@@ -86,8 +68,9 @@ std::string RenderLine(const Scale& scale, const std::vector<Summary>& summaries
     marks += StrFormat("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\" class=\"%s\"/>\n", x, y, line.name);
     const LoadLevel& level = summary.level;
     if (line.column == 0) {
-      marks += Text(x, y + 14, "middle",
-                    level.rate > 0 ? StrFormat("%g/s", level.rate) : std::to_string(level.concurrency), "l");
+      marks +=
+          SvgText(x, y + 14, "middle",
+                  level.rate > 0 ? StrFormat("%g/s", level.rate) : std::to_string(level.concurrency), "l");
     }
   }
   return "<polyline class=\"" + std::string(line.name) + "\" points=\"" + points + "\"/>\n" + marks;
@@ -112,10 +95,10 @@ std::vector<double> Ticks(double top, int most) {
 std::string RenderPlot(const std::vector<Summary>& summaries, const std::string& title) {
   std::string out = StrFormat(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\">\n", kWidth, kHeight);
-  out += "<title>" + Escape(title) + "</title>\n";
+  out += "<title>" + EscapeMarkup(title) + "</title>\n";
   out += kHead;
   out += StrFormat("<rect class=\"bg\" width=\"%d\" height=\"%d\"/>\n", kWidth, kHeight);
-  out += Text(kLefts[0], 28, "start", title, "t");
+  out += SvgText(kLefts[0], 28, "start", title, "t");
   double x_top = 0;
   for (const Summary& summary : summaries) x_top = std::max(x_top, summary.Rate(summary.output_tokens));
   const std::vector<double> x_ticks = Ticks(x_top, kTicks);
@@ -132,11 +115,11 @@ std::string RenderPlot(const std::vector<Summary>& summaries, const std::string&
       const double x = scale.left + kPanelWidth - 90 + 48.0 * static_cast<double>(i);
       out +=
           StrFormat("<circle cx=\"%.1f\" cy=\"%d\" r=\"4\" class=\"%s\"/>\n", x, kTop - 16, kLines[i].name);
-      out += Text(x + 8, kTop - 12, "start", kLines[i].name);
+      out += SvgText(x + 8, kTop - 12, "start", kLines[i].name);
     }
   }
   const char* const note = "numbers at the points: requests at once, or requests a second";
-  out += Text(kLefts[0], kHeight - 12, "start", note, "l");
+  out += SvgText(kLefts[0], kHeight - 12, "start", note, "l");
   return out + "</svg>\n";
 }
 

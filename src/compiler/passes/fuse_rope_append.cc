@@ -11,14 +11,14 @@ using ir::Op;
 using ir::OpCode;
 
 // rope, perhaps behind a head norm, over one part of the split.
-struct Chain {
+struct RopeChain {
   const Op* rope = nullptr;
   const Op* norm = nullptr;  // or nullptr
   int source = -1;           // the value that enters
   std::vector<size_t> ops;   // to be removed
 };
 
-bool FollowChain(const ir::Graph& graph, const ir::Uses& uses, int value, Chain* out) {
+bool FollowRopeChain(const ir::Graph& graph, const ir::Uses& uses, int value, RopeChain* out) {
   if (uses.OnlyUser(value) < 0) return false;
   int def = uses[value].def;
   out->rope = &graph.ops[static_cast<size_t>(def)];
@@ -41,7 +41,7 @@ const Op* AttentionOf(const ir::Graph& graph, int64_t layer) {
   return nullptr;
 }
 
-bool SameNorms(const Chain& q, const Chain& k) {
+bool SameNorms(const RopeChain& q, const RopeChain& k) {
   if (q.norm == nullptr || k.norm == nullptr) return q.norm == k.norm;
   return q.norm->Float("eps") == k.norm->Float("eps");
 }
@@ -51,9 +51,9 @@ std::vector<Op> Fused(const ir::Graph& graph, const ir::Uses& uses, const Op& ap
                       std::vector<size_t>* removed) {
   const Op* attention = AttentionOf(graph, append.Int("layer"));
   if (attention == nullptr) return {};
-  Chain q, k;
-  if (!FollowChain(graph, uses, attention->operands[0], &q) ||
-      !FollowChain(graph, uses, append.operands[0], &k))
+  RopeChain q, k;
+  if (!FollowRopeChain(graph, uses, attention->operands[0], &q) ||
+      !FollowRopeChain(graph, uses, append.operands[0], &k))
     return {};
   const int v = append.operands[1];
   const int def = uses[q.source].def;

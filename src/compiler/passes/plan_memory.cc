@@ -23,7 +23,7 @@ bool IsInPlace(const Op& op) {
 }
 
 // Values that share storage because each is written over the one before.
-struct Chain {
+struct BufferChain {
   std::vector<int> values;
   int begin = 0, end = 0;  // op indices at which it is first written and last read
   int64_t bytes_per_row = 0;
@@ -31,7 +31,7 @@ struct Chain {
   std::string name;
 };
 
-Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<Chain>* chains) {
+Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<BufferChain>* chains) {
   const ir::Uses uses(graph);
   std::unordered_map<int, size_t> chain_of;
   for (size_t i = 0; i < graph.ops.size(); ++i) {
@@ -49,7 +49,7 @@ Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<Chain>* 
           return Error(StatusCode::kInternal,
                        "IR op '%s' overwrites its first operand, which is still needed",
                        ir::PrintOp(op).c_str());
-        Chain& chain = (*chains)[chain_of.at(op.operands[0])];
+        BufferChain& chain = (*chains)[chain_of.at(op.operands[0])];
         chain.values.push_back(value.id);
         chain.end = last_use;
         chain.bytes_per_row = std::max(chain.bytes_per_row, padded);
@@ -68,26 +68,26 @@ Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<Chain>* 
   return Status::Ok();
 }
 
-bool Meet(const Chain& a, const Chain& b) { return a.begin <= b.end && b.begin <= a.end; }
+bool Meet(const BufferChain& a, const BufferChain& b) { return a.begin <= b.end && b.begin <= a.end; }
 
 }  // namespace
 
 Status AssignBuffers(ir::Graph* graph, PassContext* context) {
   const int matmul_unit = context->on_cuda() ? kRowsN : 1;
-  std::vector<Chain> chains;
+  std::vector<BufferChain> chains;
   LATHE_RETURN_IF_ERROR(BuildChains(*graph, matmul_unit, &chains));
   std::stable_sort(chains.begin(), chains.end(),
-                   [](const Chain& a, const Chain& b) { return a.bytes_per_row > b.bytes_per_row; });
+                   [](const BufferChain& a, const BufferChain& b) { return a.bytes_per_row > b.bytes_per_row; });
   BufferPlan& plan = context->memory;
   plan = {};
   plan.matmul_unit = matmul_unit;
-  std::vector<std::vector<const Chain*>> tenants;
-  for (const Chain& chain : chains) {
+  std::vector<std::vector<const BufferChain*>> tenants;
+  for (const BufferChain& chain : chains) {
     size_t buffer = 0;
     for (; buffer < tenants.size() && context->share_buffers; ++buffer)
       if (plan.buffers[buffer].logit_rows == chain.logit_rows &&
           std::none_of(tenants[buffer].begin(), tenants[buffer].end(),
-                       [&](const Chain* other) { return Meet(*other, chain); }))
+                       [&](const BufferChain* other) { return Meet(*other, chain); }))
         break;
     if (!context->share_buffers) buffer = tenants.size();
     if (buffer == tenants.size()) {

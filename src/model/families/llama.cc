@@ -4,7 +4,7 @@
 namespace lathe {
 namespace {
 
-Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
+Status ReadLlama(ConfigReader& config, ModelSpec* spec) {
   LATHE_ASSIGN_OR_RETURN(spec->qkv_bias, config.BoolOr("attention_bias", false));
   spec->o_bias = spec->qkv_bias;
   LATHE_ASSIGN_OR_RETURN(spec->mlp_bias, config.BoolOr("mlp_bias", false));
@@ -16,6 +16,6 @@ Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
 constexpr Family kLlamaFamily = {.name = "llama",
                                  .architecture = "LlamaForCausalLM",
                                  .defaults = {.bos_id = 1, .eos_id = 2},
-                                 .read_differences = ReadDifferences};
+                                 .read_differences = ReadLlama};
 
 }  // namespace lathe

@@ -6,7 +6,7 @@
 namespace lathe {
 namespace {
 
-Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
+Status ReadMistral(ConfigReader& config, ModelSpec* spec) {
   // The class default applies only where the key is absent; null means no window.
   const int if_absent = config.Has("sliding_window") ? 0 : 4096;
   LATHE_ASSIGN_OR_RETURN(const int window,
@@ -25,6 +25,6 @@ Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
 constexpr Family kMistralFamily = {.name = "mistral",
                                    .architecture = "MistralForCausalLM",
                                    .defaults = {.n_kv_heads = 8, .bos_id = 1, .eos_id = 2},
-                                   .read_differences = ReadDifferences};
+                                   .read_differences = ReadMistral};
 
 }  // namespace lathe

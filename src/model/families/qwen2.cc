@@ -4,7 +4,7 @@
 namespace lathe {
 namespace {
 
-Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
+Status ReadQwen2(ConfigReader& config, ModelSpec* spec) {
   spec->qkv_bias = true;
   return ReadWindowedLayers(config, spec);
 }
@@ -14,6 +14,6 @@ Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
 constexpr Family kQwen2Family = {.name = "qwen2",
                                  .architecture = "Qwen2ForCausalLM",
                                  .defaults = {.n_kv_heads = 32},
-                                 .read_differences = ReadDifferences};
+                                 .read_differences = ReadQwen2};
 
 }  // namespace lathe

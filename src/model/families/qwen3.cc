@@ -4,7 +4,7 @@
 namespace lathe {
 namespace {
 
-Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
+Status ReadQwen3(ConfigReader& config, ModelSpec* spec) {
   spec->qk_norm = true;
   LATHE_ASSIGN_OR_RETURN(spec->qkv_bias, config.BoolOr("attention_bias", false));
   spec->o_bias = spec->qkv_bias;
@@ -16,6 +16,6 @@ Status ReadDifferences(ConfigReader& config, ModelSpec* spec) {
 constexpr Family kQwen3Family = {.name = "qwen3",
                                  .architecture = "Qwen3ForCausalLM",
                                  .defaults = {.n_kv_heads = 32, .head_dim = 128},
-                                 .read_differences = ReadDifferences};
+                                 .read_differences = ReadQwen3};
 
 }  // namespace lathe

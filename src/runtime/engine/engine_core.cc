@@ -10,7 +10,6 @@
 namespace lathe {
 namespace {
 
-constexpr int kDefaultSequences = 256;
 constexpr int kDefaultStepRows = 512;
 constexpr int kDefaultQueue = 65536;
 constexpr double kUnnoticedSeconds = 0.05;  // between tokens: faster than anybody reads

@@ -12,6 +12,9 @@
 
 namespace lathe {
 
+// Sequences that run at once unless told otherwise.
+inline constexpr int kDefaultSequences = 256;
+
 // What Engine::Load reads from a file, and what tests put together themselves.
 struct EngineParts {
   std::unique_ptr<StepExecutor> executor;

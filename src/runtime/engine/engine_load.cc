@@ -16,7 +16,6 @@
 namespace lathe {
 namespace {
 
-constexpr int kDefaultSequences = 256;
 constexpr int kDefaultStepTokens = 512;
 // Unless told otherwise the KV cache holds this many sequences of the longest length, or this many tokens, if
 // they fit into half of the free memory. The pool is touched page by page as it fills.

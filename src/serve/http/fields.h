@@ -34,6 +34,9 @@ std::string HostName(std::string_view host);
 // machine.
 bool IsLocalHostName(std::string_view host);
 
+// Value of a hexadecimal digit, -1 for any other character.
+int HexDigit(char c);
+
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 
 }  // namespace lathe::serve

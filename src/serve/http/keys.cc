@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "serve/http/fields.h"
 
 namespace lathe::serve {
 namespace {
@@ -26,13 +27,6 @@ std::string Hex(const unsigned char* bytes, size_t n) {
     out += kDigits[bytes[i] & 15];
   }
   return out;
-}
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 }  // namespace

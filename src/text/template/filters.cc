@@ -222,7 +222,7 @@ Value Urlencode(Runtime& rt, const Value& value, const Args& args) {
   return rt.MakeString(std::move(out));
 }
 
-Value Unsupported(Runtime& rt, const Value&, const Args&) {
+Value UnsupportedFilter(Runtime& rt, const Value&, const Args&) {
   return rt.Fail(StatusCode::kUnsupported, "this filter is not supported in chat templates");
 }
 
@@ -235,30 +235,30 @@ constexpr Builtin kFilters[] = {
     {"default", Default},
     {"e", Escape},
     {"escape", Escape},
-    {"filesizeformat", Unsupported},
+    {"filesizeformat", UnsupportedFilter},
     {"float", FloatFilter},
     {"forceescape", ForceEscape},
     {"format", Format},
     {"indent", Indent},
     {"int", IntFilter},
     {"lower", MapText<LowerCaseText>},
-    {"pprint", Unsupported},
-    {"random", Unsupported},
+    {"pprint", UnsupportedFilter},
+    {"random", UnsupportedFilter},
     {"replace", Replace},
     {"round", RoundFilter},
     {"safe", Safe},
     {"string", String},
-    {"striptags", Unsupported},
+    {"striptags", UnsupportedFilter},
     {"title", MapText<TitleText>},
     {"tojson", ToJson},
     {"trim", Trim},
     {"truncate", Truncate},
     {"upper", MapText<UpperText>},
     {"urlencode", Urlencode},
-    {"urlize", Unsupported},
+    {"urlize", UnsupportedFilter},
     {"wordcount", Wordcount},
-    {"wordwrap", Unsupported},
-    {"xmlattr", Unsupported},
+    {"wordwrap", UnsupportedFilter},
+    {"xmlattr", UnsupportedFilter},
 };
 
 }  // namespace

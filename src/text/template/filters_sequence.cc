@@ -376,7 +376,7 @@ Value Rejectattr(Runtime& rt, const Value& v, const Args& args) {
   return SelectItems(rt, v, args, false, true);
 }
 
-constexpr Builtin kFilters[] = {
+constexpr Builtin kSequenceFilters[] = {
     {"batch", Batch},     {"count", Length_},   {"dictsort", Dictsort},
     {"first", First},     {"groupby", Groupby}, {"items", Items_},
     {"join", Join},       {"last", Last},       {"length", Length_},
@@ -390,9 +390,9 @@ constexpr Builtin kFilters[] = {
 }  // namespace
 
 const Builtin* FindSequenceFilter(std::string_view name) {
-  const auto* it = std::find_if(std::begin(kFilters), std::end(kFilters),
+  const auto* it = std::find_if(std::begin(kSequenceFilters), std::end(kSequenceFilters),
                                 [&](const Builtin& b) { return b.name == name; });
-  return it == std::end(kFilters) ? nullptr : it;
+  return it == std::end(kSequenceFilters) ? nullptr : it;
 }
 
 }  // namespace lathe::tmpl

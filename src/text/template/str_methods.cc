@@ -336,21 +336,21 @@ Value StrIsidentifier(Runtime& rt, const Value& self, const Args& args) {
   return Value::Bool(!text.empty());
 }
 
-Value Unsupported(Runtime& rt, const Value&, const Args&) {
+Value UnsupportedMethod(Runtime& rt, const Value&, const Args&) {
   return rt.Fail(StatusCode::kUnsupported, "this method of strings is not supported in chat templates");
 }
 
 constexpr Builtin kMethods[] = {
     {"capitalize", StrCapitalize},
-    {"casefold", Unsupported},
+    {"casefold", UnsupportedMethod},
     {"center", StrCenter},
     {"count", StrCount},
-    {"encode", Unsupported},
+    {"encode", UnsupportedMethod},
     {"endswith", StrEndswith},
     {"expandtabs", StrExpandtabs},
     {"find", StrFind},
     {"format", StrFormat_},
-    {"format_map", Unsupported},
+    {"format_map", UnsupportedMethod},
     {"index", StrIndex},
     {"isalnum", AllChars<IsAlnum>},
     {"isalpha", AllChars<IsAlpha>},
@@ -368,7 +368,7 @@ constexpr Builtin kMethods[] = {
     {"ljust", StrLjust},
     {"lower", StrLower},
     {"lstrip", StrLstrip},
-    {"maketrans", Unsupported},
+    {"maketrans", UnsupportedMethod},
     {"partition", StrPartition},
     {"removeprefix", StrRemoveprefix},
     {"removesuffix", StrRemovesuffix},
@@ -385,7 +385,7 @@ constexpr Builtin kMethods[] = {
     {"strip", StrStrip},
     {"swapcase", StrSwapcase},
     {"title", StrTitle},
-    {"translate", Unsupported},
+    {"translate", UnsupportedMethod},
     {"upper", StrUpper},
     {"zfill", StrZfill},
 };

@@ -7,8 +7,6 @@
 namespace lathe {
 namespace {
 
-bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-
 // The text of a JSON string given without its quotes; false when its escapes are wrong.
 bool Unescape(std::string_view body, std::string* out) {
   std::string quoted = "\"";

@@ -78,4 +78,7 @@ class CallObject {
 // Whether `name` is one of `names`, or anything not empty when there are none.
 bool KnownTool(const std::vector<std::string>& names, std::string_view name);
 
+// White space of JSON.
+inline bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
 }  // namespace lathe

@@ -24,8 +24,6 @@ static_assert(FirstByteIsUnique(kThink) && FirstByteIsUnique(kEndThink) && First
               FirstByteIsUnique(kHermesClose) && FirstByteIsUnique(kPythonTag) &&
               FirstByteIsUnique(kToolCalls) && FirstByteIsUnique(kArgs) && FirstByteIsUnique(kCallId));
 
-bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-
 bool IsAlnum(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // What OpenAI allows in the name of a function, and the dot that models add.
