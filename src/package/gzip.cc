@@ -13,6 +13,8 @@ namespace {
 constexpr size_t kOutput = size_t{1} << 18;
 constexpr int kGzipWindow = 15 + 16;  // zlib's way to ask for gzip's frame instead of its own
 constexpr int kMemory = 9;
+// 9 makes a lathe 0.5 % smaller in three times the time.
+constexpr int kLevel = 6;
 constexpr int kSystemUnix = 3;
 
 }  // namespace
@@ -26,8 +28,8 @@ struct GzipWriter::State {
 
 GzipWriter::GzipWriter(Sink sink) : state_(std::make_unique<State>()) {
   state_->sink = std::move(sink);
-  LATHE_CHECK(deflateInit2(&state_->stream, Z_BEST_COMPRESSION, Z_DEFLATED, kGzipWindow, kMemory,
-                           Z_DEFAULT_STRATEGY) == Z_OK);
+  LATHE_CHECK(deflateInit2(&state_->stream, kLevel, Z_DEFLATED, kGzipWindow, kMemory, Z_DEFAULT_STRATEGY) ==
+              Z_OK);
   state_->header.os = kSystemUnix;
   LATHE_CHECK(deflateSetHeader(&state_->stream, &state_->header) == Z_OK);
 }
