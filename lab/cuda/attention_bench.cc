@@ -24,7 +24,7 @@ struct Cache {
     const int64_t block = (page * shape.n_kv_heads + kv_head) * 2 + part;
     const auto at = static_cast<size_t>((block * kPageSize + key % kPageSize) * shape.head_dim + d);
     if (shape.kv_fp8) return E4m3ToFloat(bytes[at]);
-    return ToFloat(Bf16{static_cast<uint16_t>(bytes[2 * at] | bytes[2 * at + 1] << 8)});
+    return Wide16(static_cast<uint16_t>(bytes[2 * at] | bytes[2 * at + 1] << 8), shape.f16);
   }
 };
 
@@ -58,7 +58,7 @@ Cache MakeCache(const AttentionShape& shape, const std::vector<int>& lengths,
             if (size == 1) {
               cache.bytes[at] = FloatToE4m3(v);
             } else {
-              const uint16_t bits = ToBf16(v).bits;
+              const uint16_t bits = Round16(v, shape.f16);
               std::memcpy(&cache.bytes[2 * at], &bits, 2);
             }
           }
@@ -68,14 +68,15 @@ Cache MakeCache(const AttentionShape& shape, const std::vector<int>& lengths,
 }
 
 // One (row, head) in double.
-std::vector<double> Reference(const Cache& cache, int seq, const Bf16* q, int kv_head, int first_key,
+std::vector<double> Reference(const Cache& cache, int seq, const uint16_t* q, int kv_head, int first_key,
                               int n_keys, double scale, double v_scale) {
   const int dim = cache.shape.head_dim;
   std::vector<double> scores, out(static_cast<size_t>(dim), 0.0);
   double largest = -1e300, sum = 0;
   for (int key = first_key; key < n_keys; ++key) {
     double s = 0;
-    for (int d = 0; d < dim; ++d) s += static_cast<double>(ToFloat(q[d])) * cache.At(seq, 0, kv_head, key, d);
+    for (int d = 0; d < dim; ++d)
+      s += static_cast<double>(Wide16(q[d], cache.shape.f16)) * cache.At(seq, 0, kv_head, key, d);
     scores.push_back(s * scale);
     largest = std::max(largest, s * scale);
   }
@@ -88,9 +89,9 @@ std::vector<double> Reference(const Cache& cache, int seq, const Bf16* q, int kv
   return out;
 }
 
-std::vector<Bf16> RandomQuery(int rows, const AttentionShape& shape, Rng* rng) {
-  std::vector<Bf16> q(static_cast<size_t>(rows) * static_cast<size_t>(shape.n_heads * shape.head_dim));
-  for (Bf16& v : q) v = ToBf16(rng->Normal());
+std::vector<uint16_t> RandomQuery(int rows, const AttentionShape& shape, Rng* rng) {
+  std::vector<uint16_t> q(static_cast<size_t>(rows) * static_cast<size_t>(shape.n_heads * shape.head_dim));
+  for (uint16_t& v : q) v = Round16(rng->Normal(), shape.f16);
   return q;
 }
 
@@ -117,7 +118,7 @@ struct Bench {
   struct Seen {
     int seq, first_key, n_keys;
   };
-  double Compare(const Cache& cache, const std::vector<Bf16>& q, const std::vector<Bf16>& out,
+  double Compare(const Cache& cache, const std::vector<uint16_t>& q, const std::vector<uint16_t>& out,
                  const std::vector<Seen>& rows, double k_scale, double v_scale) {
     const AttentionShape& shape = cache.shape;
     const int dim = shape.head_dim;
@@ -131,7 +132,7 @@ struct Bench {
                     k_scale / std::sqrt(static_cast<double>(dim)), v_scale);
       Error2 error;
       for (int d = 0; d < dim; ++d)
-        error.Add(ToFloat(out[at + static_cast<size_t>(d)]), ref[static_cast<size_t>(d)]);
+        error.Add(Wide16(out[at + static_cast<size_t>(d)], shape.f16), ref[static_cast<size_t>(d)]);
       errors[static_cast<size_t>(i)] = error.Relative();
     });
     double worst = 0;
@@ -145,6 +146,9 @@ struct Bench {
     json["checks"].push_back({{"name", name}, {"error", error}, {"ok", ok}});
   }
 
+  // Probabilities, q and the output are rounded to the 16-bit type.
+  static double LimitOf(const AttentionShape& shape) { return shape.f16 ? 1.5e-3 : 1e-2; }
+
   void CheckDecode(const AttentionShape& shape, int window, int chunk_pages, uint64_t seed) {
     Rng rng(seed);
     std::vector<int> lengths = {1, 2, 17, 63, 64, 65, 200, 1000, 1537};
@@ -153,7 +157,7 @@ struct Bench {
     for (const int length : lengths) first_keys.push_back(window > 0 ? std::max(0, length - window) : 0);
     const Cache cache = MakeCache(shape, lengths, first_keys, &rng);
     const auto n = static_cast<int>(lengths.size());
-    const std::vector<Bf16> q = RandomQuery(n, shape, &rng);
+    const std::vector<uint16_t> q = RandomQuery(n, shape, &rng);
     DecodeSplit split{.columns = DecodeColumns(shape, lab.device().info().multiprocessors),
                       .min_pages = 2,
                       .chunk_pages = chunk_pages};
@@ -190,18 +194,19 @@ struct Bench {
                                  AttentionScale(shape.head_dim, k_scale),
                                  v_scale,
                                  shape.n_kv_heads};
-    std::vector<Bf16> first;
+    std::vector<uint16_t> first;
     for (int run = 0; run < 2;
          ++run) {  // twice: the counters must come back to zero, and the bits be the same
       lab.FillBytes(out, 0xff);
       lab.FillBytes(partial, 0xff);
       Lab::Must(LaunchDecode(lab.Get(DecodeKernel(shape)), shape, split, params, lab.stream(), false));
-      const std::vector<Bf16> got = lab.Fetch<Bf16>(out, q.size());
+      const std::vector<uint16_t> got = lab.Fetch<uint16_t>(out, q.size());
       if (run == 0) {
         first = got;
-        Report(StrFormat("decode d%d %d/%d%s window %d chunk %d (%d slots)", shape.head_dim, shape.n_heads,
-                         shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", window, chunk_pages, plan.n_slots),
-               Compare(cache, q, got, seen, k_scale, v_scale), 1e-2);
+        Report(StrFormat("decode d%d %d/%d%s%s window %d chunk %d (%d slots)", shape.head_dim, shape.n_heads,
+                         shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", shape.f16 ? " f16" : "", window,
+                         chunk_pages, plan.n_slots),
+               Compare(cache, q, got, seen, k_scale, v_scale), LimitOf(shape));
       } else if (std::memcmp(first.data(), got.data(), got.size() * 2) != 0) {
         Report("decode: same bits in a second run", 1, 0);
       }
@@ -232,13 +237,13 @@ struct Bench {
       }
       n += slices[s].first;
     }
-    const std::vector<Bf16> q = RandomQuery(n, shape, &rng);
+    const std::vector<uint16_t> q = RandomQuery(n, shape, &rng);
     PromptTactic tactic = PromptTacticOf(shape, wgmma ? lab.sm() : 80, lab.device().info().multiprocessors);
     PromptPlan tiles_plan;
     PlanPrompt(shape, tactic, plan_slices, window, &tiles_plan);
     const std::vector<PromptTile>& tiles = tiles_plan.tiles;
     const Partials partials(lab, BoundPrompt(shape, tactic));
-    const AttentionShape wide = {shape.head_dim, shape.n_heads, shape.n_kv_heads, false};
+    const AttentionShape wide = {shape.head_dim, shape.n_heads, shape.n_kv_heads, false, shape.f16};
     const DeviceBuffer pool = lab.Put(cache.bytes), pages = lab.Put(cache.pages), plan = lab.Put(tiles),
                        count = lab.Put(std::vector<int>{static_cast<int>(tiles.size())}), query = lab.Put(q),
                        out = lab.Allocate(static_cast<int64_t>(q.size() * 2)),
@@ -274,17 +279,19 @@ struct Bench {
     lab.FillBytes(out, 0xff);
     Lab::Must(LaunchPrompt(lab.Get(PromptKernel(shape, tactic)), shape, tactic, map, params,
                            static_cast<int>(tiles.size()), lab.stream(), false));
-    Report(StrFormat("prompt %s d%d %d/%d%s window %d (%d slots)", tactic.wgmma ? "wgmma" : "mma",
-                     shape.head_dim, shape.n_heads, shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", window,
-                     tiles_plan.n_slots),
-           Compare(cache, q, lab.Fetch<Bf16>(out, q.size()), seen, k_scale, v_scale), 1e-2);
+    Report(StrFormat("prompt %s d%d %d/%d%s%s window %d (%d slots)", tactic.wgmma ? "wgmma" : "mma",
+                     shape.head_dim, shape.n_heads, shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "",
+                     shape.f16 ? " f16" : "", window, tiles_plan.n_slots),
+           Compare(cache, q, lab.Fetch<uint16_t>(out, q.size()), seen, k_scale, v_scale), LimitOf(shape));
   }
 
   void Check() {
     json["checks"] = Json::array();
-    const AttentionShape shapes[] = {{128, 8, 2, false}, {128, 8, 1, false},  {128, 16, 1, false},
-                                     {128, 3, 3, false}, {128, 10, 2, false}, {64, 8, 2, false},
-                                     {80, 4, 4, false},  {96, 4, 2, false},   {256, 8, 2, false}};
+    const AttentionShape shapes[] = {
+        {128, 8, 2, false},      {128, 8, 1, false},       {128, 16, 1, false},       {128, 3, 3, false},
+        {128, 10, 2, false},     {64, 8, 2, false},        {80, 4, 4, false},         {96, 4, 2, false},
+        {256, 8, 2, false},      {128, 8, 2, false, true}, {128, 16, 1, false, true}, {64, 8, 2, false, true},
+        {80, 4, 4, false, true}, {256, 8, 2, false, true}};
     std::vector<KernelSource> sources;
     for (AttentionShape shape : shapes)
       for (const bool fp8 : {false, true}) {

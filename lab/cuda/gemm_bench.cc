@@ -43,7 +43,7 @@ const char* Name(GemmType type) {
   return type == GemmType::kBf16 ? "bf16" : type == GemmType::kF16 ? "f16" : "e4m3";
 }
 const char* Name(GemmEpilogue epilogue) {
-  static const char* const kNames[] = {"f32", "bf16", "add", "silu"};
+  static const char* const kNames[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
   return kNames[static_cast<int>(epilogue)];
 }
 
@@ -77,7 +77,7 @@ struct Bench {
                     : i == 1 ? p.columns() - 1
                              : static_cast<int>(rng.Below(static_cast<uint64_t>(p.columns())));
       double expected;
-      if (p.epilogue == GemmEpilogue::kSiluBf16) {
+      if (IsSilu(p.epilogue)) {
         const int row = c / 64 * 128 + c % 64;
         const double gate = measurer.Expected64(p, t, row);
         expected = gate / (1 + std::exp(-gate)) * measurer.Expected64(p, t, row + 64);
@@ -93,7 +93,9 @@ struct Bench {
   }
 
   static double Tolerance(const GemmProblem& p) {
-    if (p.out_bytes() == 2) return 4e-3;  // bf16 keeps 8 bits
+    if (p.epilogue == GemmEpilogue::kF16 || p.epilogue == GemmEpilogue::kSiluF16)
+      return p.type == GemmType::kE4m3 ? 2e-3 : 5e-4;  // f16 keeps 11 bits
+    if (p.out_bytes() == 2) return 4e-3;               // bf16 keeps 8
     return p.type == GemmType::kE4m3 ? 2e-3 : 2e-5;
   }
 
@@ -127,12 +129,13 @@ struct Bench {
     const auto add = [&](const GemmProblem& p, const GemmTactic& t) { cases.push_back({p, t}); };
     for (const GemmType type : {GemmType::kBf16, GemmType::kE4m3, GemmType::kF16}) {
       for (const GemmEpilogue epilogue :
-           {GemmEpilogue::kBf16, GemmEpilogue::kF32, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+           {GemmEpilogue::kBf16, GemmEpilogue::kF32, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16,
+            GemmEpilogue::kF16, GemmEpilogue::kSiluF16}) {
+        if (!IsGemmPair(type, epilogue)) continue;
         for (const int m : {1, 2, 3, 8, 13, 16, 29, 64, 130, 300}) {
-          // f16 sums leave in bf16 too, so its inputs must stay small in number: the same shapes.
-          const GemmProblem p{type, epilogue, m, epilogue == GemmEpilogue::kSiluBf16 ? 1152 : 1168, 2880};
+          const GemmProblem p{type, epilogue, m, IsSilu(epilogue) ? 1152 : 1168, 2880};
           const std::vector<GemmTactic> tactics = GemmCandidates(p, chip);
-          if (epilogue == GemmEpilogue::kBf16 && type != GemmType::kF16) {
+          if (epilogue == GemmEpilogue::kBf16) {
             for (const GemmTactic& t : tactics) add(p, t);
           } else {
             add(p, DefaultGemmTactic(p, chip));

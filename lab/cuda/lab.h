@@ -20,6 +20,12 @@
 
 namespace lathe::cuda {
 
+// The 16-bit type that is checked: f16, else bf16.
+inline uint16_t Round16(float v, bool f16) { return f16 ? ToHalf(v).bits : ToBf16(v).bits; }
+inline float Wide16(uint16_t bits, bool f16) { return f16 ? HalfToFloat(bits) : ToFloat(Bf16{bits}); }
+// What rounding to it may cost a sum of rounded numbers, as a relative error.
+constexpr double Limit16(bool f16) { return f16 ? 4e-4 : 3e-3; }
+
 // One device, opened for a bench. Faults end the program: there is nobody to hand them to.
 class Lab {
  public:

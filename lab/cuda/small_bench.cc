@@ -35,8 +35,8 @@ struct Times : Bench {
                              pool.bytes() / 2 * (at > 0 ? 1 : 0) + i % std::min<int64_t>(copies, 64) * bytes);
       };
       const int64_t row_f32 = int64_t{rows} * hidden * 4;
-      for (const auto out : {NormVariant::kBf16, NormVariant::kE4m3}) {
-        const NormVariant v{hidden, NormVariant::kBf16Delta, out, false};
+      for (const auto out : {NormVariant::k16, NormVariant::kE4m3}) {
+        const NormVariant v{hidden, NormVariant::k16Delta, out, false};
         const Kernel& kernel = lab.Get(NormKernel(v));
         const double us = lab.Time([&](int i, bool overlap) {
           const NormParams p = {reinterpret_cast<float*>(part(i, row_f32)),
@@ -50,8 +50,8 @@ struct Times : Bench {
                                 1e-5F};
           return LaunchNorm(kernel, v, p, rows, lab.stream(), overlap);
         });
-        Row(out == NormVariant::kBf16 ? "residual add + norm, bf16" : "residual add + norm, fp8", rows, us,
-            static_cast<double>(rows) * hidden * (4 + 4 + 2 + (out == NormVariant::kBf16 ? 2 : 1)));
+        Row(out == NormVariant::k16 ? "residual add + norm, bf16" : "residual add + norm, fp8", rows, us,
+            static_cast<double>(rows) * hidden * (4 + 4 + 2 + (out == NormVariant::k16 ? 2 : 1)));
       }
       const RopeVariant rv{128, 128, false, false, false, false};
       const Kernel& rope = lab.Get(RopeKernel(rv));

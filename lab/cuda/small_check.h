@@ -15,9 +15,9 @@ namespace {  // of the one program that includes this
 
 constexpr double kReadGbps = 4458, kCopyGbps = 4274;  // measured on the H200
 
-std::vector<Bf16> Round(const std::vector<float>& from) {
-  std::vector<Bf16> out;
-  for (const float v : from) out.push_back(ToBf16(v));
+std::vector<uint16_t> Round(const std::vector<float>& from, bool f16) {
+  std::vector<uint16_t> out;
+  for (const float v : from) out.push_back(Round16(v, f16));
   return out;
 }
 std::vector<float> Normals(size_t n, float deviation, Rng* rng) {
@@ -97,20 +97,20 @@ struct Bench {
     return worst;
   }
 
-  void CheckNorm(int hidden, NormVariant::Delta delta, NormVariant::Out out_type, bool gather,
-                 uint64_t seed) {
+  void CheckNorm(int hidden, NormVariant::Delta delta, NormVariant::Out out_type, bool gather, uint64_t seed,
+                 bool f16 = false) {
     Rng rng(seed);
     const int rows = 37, out_rows = gather ? 11 : rows, parts = delta == NormVariant::kF32Delta ? 3 : 1;
     const auto n = static_cast<size_t>(rows) * static_cast<size_t>(hidden);
     const std::vector<float> residual = Normals(n, 3, &rng),
                              gain = Normals(static_cast<size_t>(hidden), 1, &rng);
     const std::vector<float> d = Normals(n * static_cast<size_t>(parts), 1, &rng);
-    const std::vector<Bf16> d16 = Round(d);
+    const std::vector<uint16_t> d16 = Round(d, f16);
     std::vector<int> picks;
     for (int i = 0; i < out_rows; ++i) picks.push_back(gather ? static_cast<int>(rng.Below(rows)) : i);
-    const NormVariant variant{hidden, delta, out_type, gather};
+    const NormVariant variant{hidden, delta, out_type, gather, f16};
     const DeviceBuffer r = lab.Put(residual), g = lab.Put(gain),
-                       db = delta == NormVariant::kBf16Delta ? lab.Put(d16) : lab.Put(d), p = lab.Put(picks),
+                       db = delta == NormVariant::k16Delta ? lab.Put(d16) : lab.Put(d), p = lab.Put(picks),
                        scales = lab.Allocate(rows * 4), out = lab.Allocate(static_cast<int64_t>(n) * 4);
     lab.FillBytes(out, 0xff);
     const NormParams params = {Pointer<float>(r),
@@ -126,7 +126,7 @@ struct Bench {
     std::vector<double> sum(n), ref(static_cast<size_t>(out_rows * hidden));
     for (size_t i = 0; i < n; ++i) {
       sum[i] = residual[i];
-      if (delta == NormVariant::kBf16Delta) sum[i] += ToFloat(d16[i]);
+      if (delta == NormVariant::k16Delta) sum[i] += Wide16(d16[i], f16);
       if (delta == NormVariant::kF32Delta) sum[i] += static_cast<double>(d[i]) + d[n + i] + d[2 * n + i];
     }
     for (int i = 0; i < out_rows; ++i) {
@@ -138,10 +138,12 @@ struct Bench {
         ref[static_cast<size_t>(i * hidden + c)] =
             row[c] / std::sqrt(squares / hidden + 1e-5) * gain[static_cast<size_t>(c)];
     }
-    const std::string name =
-        StrFormat("norm %d delta %d out %d%s", hidden, delta, out_type, gather ? " gather" : "");
-    const auto value = Read(out, ref.size(), out_type, scales, static_cast<size_t>(hidden));
-    const double limit = out_type == NormVariant::kE4m3 ? 4e-2 : out_type == NormVariant::kBf16 ? 3e-3 : 1e-5;
+    const std::string name = StrFormat("norm %d delta %d out %d%s%s", hidden, delta, out_type,
+                                       gather ? " gather" : "", f16 ? " f16" : "");
+    const auto value = Read(out, ref.size(), out_type, scales, static_cast<size_t>(hidden), f16);
+    const double limit = out_type == NormVariant::kE4m3 ? 4e-2
+                         : out_type == NormVariant::k16 ? Limit16(f16)
+                                                        : 1e-5;
     Report(name,
            Worst(
                static_cast<size_t>(out_rows), static_cast<size_t>(hidden), [&](size_t i) { return value[i]; },
@@ -155,14 +157,14 @@ struct Bench {
            1e-6);
   }
   std::vector<double> Read(const DeviceBuffer& out, size_t n, NormVariant::Out type,
-                           const DeviceBuffer& scales, size_t columns) {
+                           const DeviceBuffer& scales, size_t columns, bool f16) {
     std::vector<double> value(n);
     if (type == NormVariant::kF32) {
       const auto got = lab.Fetch<float>(out, n);
       for (size_t i = 0; i < n; ++i) value[i] = got[i];
-    } else if (type == NormVariant::kBf16) {
-      const auto got = lab.Fetch<Bf16>(out, n);
-      for (size_t i = 0; i < n; ++i) value[i] = ToFloat(got[i]);
+    } else if (type == NormVariant::k16) {
+      const auto got = lab.Fetch<uint16_t>(out, n);
+      for (size_t i = 0; i < n; ++i) value[i] = Wide16(got[i], f16);
     } else {
       const auto got = lab.Fetch<uint8_t>(out, n);
       const auto scale = lab.Fetch<float>(scales, n / columns);
@@ -171,10 +173,10 @@ struct Bench {
     return value;
   }
 
-  void CheckEmbed() {
+  void CheckEmbed(bool f16) {
     Rng rng(5);
     const int hidden = 4096, vocab = 50, rows = 9;
-    const std::vector<Bf16> table = Round(Normals(static_cast<size_t>(vocab * hidden), 1, &rng));
+    const std::vector<uint16_t> table = Round(Normals(static_cast<size_t>(vocab * hidden), 1, &rng), f16);
     std::vector<StepRow> step;
     std::vector<SampledRow> previous = {{3, 0, 1, 0}, {49, 0, 1, 0}};
     for (int i = 0; i < rows; ++i) step.push_back({i < 2 ? ~i : static_cast<int>(rng.Below(vocab)), i, i, 0});
@@ -182,17 +184,17 @@ struct Bench {
                        out = lab.Allocate(rows * hidden * 4);
     lab.FillBytes(out, 0xff);
     Lab::Must(
-        LaunchEmbed(lab.Get(EmbedKernel(hidden, DType::kBf16)),
+        LaunchEmbed(lab.Get(EmbedKernel(hidden, f16 ? DType::kF16 : DType::kBf16)),
                     {Pointer<StepRow>(s), Pointer<SampledRow>(p), Pointer<void>(t), Pointer<float>(out)},
                     rows, lab.stream(), false));
     const auto got = lab.Fetch<float>(out, static_cast<size_t>(rows * hidden));
-    Report("embed",
+    Report(f16 ? "embed f16" : "embed",
            Worst(
                rows, hidden, [&](size_t i) { return got[i]; },
                [&](size_t i) {
                  const int token = step[i / hidden].token;
                  const int id = token < 0 ? previous[static_cast<size_t>(~token)].id : token;
-                 return ToFloat(table[static_cast<size_t>(id) * hidden + i % hidden]);
+                 return Wide16(table[static_cast<size_t>(id) * hidden + i % hidden], f16);
                }),
            1e-9);
   }
@@ -214,7 +216,7 @@ struct Bench {
                              bias = Normals(static_cast<size_t>(heads * dim), 1, &rng),
                              q_gain = Normals(static_cast<size_t>(dim), 1, &rng),
                              k_gain = Normals(static_cast<size_t>(dim), 1, &rng);
-    const std::vector<Bf16> in16 = Round(in);
+    const std::vector<uint16_t> in16 = Round(in, v.f16);
     const int64_t kv_elements = int64_t{n_pages} * 2 * n_kv_heads * kPageSize * dim;
     const DeviceBuffer s = lab.Put(step), f = lab.Put(freqs), x = v.qkv_f32 ? lab.Put(in) : lab.Put(in16),
                        b = lab.Put(bias), qg = lab.Put(q_gain), kg = lab.Put(k_gain),
@@ -243,7 +245,7 @@ struct Bench {
                                n_heads,
                                n_kv_heads};
     Lab::Must(LaunchRope(lab.Get(RopeKernel(v)), v, params, lab.stream(), true));
-    const auto got_q = lab.Fetch<Bf16>(q, static_cast<size_t>(rows * n_heads * dim));
+    const auto got_q = lab.Fetch<uint16_t>(q, static_cast<size_t>(rows * n_heads * dim));
     const auto got_kv = lab.Fetch<uint8_t>(kv, static_cast<size_t>(kv_elements * (v.kv_fp8 ? 1 : 2)));
     Error2 error_q, error_kv;
     size_t written = 0;
@@ -253,7 +255,7 @@ struct Bench {
         const size_t at = static_cast<size_t>(row * heads + head) * static_cast<size_t>(dim);
         for (int d = 0; d < dim; ++d) {
           const auto i = static_cast<size_t>(d);
-          h[i] = v.qkv_f32 ? in[at + i] : ToFloat(in16[at + i]);
+          h[i] = v.qkv_f32 ? in[at + i] : Wide16(in16[at + i], v.f16);
           if (v.bias) h[i] += bias[static_cast<size_t>(head * dim) + i];
         }
         const bool is_v = head >= n_heads + n_kv_heads;
@@ -276,7 +278,7 @@ struct Bench {
         for (int d = 0; d < dim; ++d) {
           const double ref = h[static_cast<size_t>(d)];
           if (head < n_heads) {
-            error_q.Add(ToFloat(got_q[static_cast<size_t>((row * n_heads + head) * dim + d)]), ref);
+            error_q.Add(Wide16(got_q[static_cast<size_t>((row * n_heads + head) * dim + d)], v.f16), ref);
             continue;
           }
           if (where.kv_slot < 0) continue;
@@ -288,63 +290,99 @@ struct Bench {
           if (v.kv_fp8)
             error_kv.Add(static_cast<double>(E4m3ToFloat(got_kv[to])) / (is_v ? inverse_v : inverse_k), ref);
           else
-            error_kv.Add(ToFloat(Bf16{static_cast<uint16_t>(got_kv[2 * to] | got_kv[2 * to + 1] << 8)}), ref);
+            error_kv.Add(Wide16(static_cast<uint16_t>(got_kv[2 * to] | got_kv[2 * to + 1] << 8), v.f16), ref);
         }
       }
     size_t touched = 0;
     const size_t size = v.kv_fp8 ? 1 : 2;
     for (size_t i = 0; i < got_kv.size(); i += size)
       touched += got_kv[i] != 0xff || got_kv[i + size - 1] != 0xff;
-    const std::string name = StrFormat("rope d%d r%d %d/%d%s%s%s%s", dim, v.rotary_dim, n_heads, n_kv_heads,
+    const std::string name = StrFormat("rope d%d r%d %d/%d%s%s%s%s%s", dim, v.rotary_dim, n_heads, n_kv_heads,
                                        v.qkv_f32 ? " f32" : "", v.bias ? " bias" : "",
-                                       v.qk_norm ? " norm" : "", v.kv_fp8 ? " fp8" : "");
-    Report(name + ": q", error_q.Relative(), 3e-3);
-    Report(name + ": kv", error_kv.Relative(), v.kv_fp8 ? 4e-2 : 3e-3);
+                                       v.qk_norm ? " norm" : "", v.kv_fp8 ? " fp8" : "", v.f16 ? " f16" : "");
+    Report(name + ": q", error_q.Relative(), Limit16(v.f16));
+    Report(name + ": kv", error_kv.Relative(), v.kv_fp8 ? 4e-2 : Limit16(v.f16));
     Report(name + ": nothing else is written", touched > written ? 1 : 0, 0.5);
+  }
+
+  // What half does not hold: NaN of q and k, an infinity elsewhere.
+  void CheckOverflow() {
+    const RopeVariant v{64, 64, true, false, false, false, true};
+    const int heads = 3;  // one each of q, k and v
+    std::vector<float> in(static_cast<size_t>(heads * 64), 1.0F);
+    for (int head = 0; head < heads; ++head) in[static_cast<size_t>(head * 64)] = -7e4F;
+    const DeviceBuffer step = lab.Put(std::vector<StepRow>{{0, 0, 0, 0}}), x = lab.Put(in),
+                       cos = lab.Put(std::vector<float>(32, 1.0F)),
+                       sin = lab.Put(std::vector<float>(32, 0.0F)), q = lab.Allocate(64 * 2),
+                       kv = lab.Allocate(2 * kPageSize * 64 * 2);
+    const RopeParams params = {Pointer<StepRow>(step),
+                               Pointer<void>(x),
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               Pointer<float>(cos),
+                               Pointer<float>(sin),
+                               Pointer<void>(q),
+                               Pointer<void>(kv),
+                               1e-6F,
+                               1,
+                               1,
+                               1,
+                               1,
+                               1};
+    Lab::Must(LaunchRope(lab.Get(RopeKernel(v)), v, params, lab.stream(), true));
+    const auto of_q = lab.Fetch<uint16_t>(q, 64), of_kv = lab.Fetch<uint16_t>(kv, 2 * kPageSize * 64);
+    const float q0 = HalfToFloat(of_q[0]), k0 = HalfToFloat(of_kv[0]),
+                v0 = HalfToFloat(of_kv[kPageSize * 64]);
+    const bool right = std::isnan(q0) && std::isnan(k0) && std::isinf(v0) && HalfToFloat(of_q[1]) == 1 &&
+                       HalfToFloat(of_kv[1]) == 1 && HalfToFloat(of_kv[kPageSize * 64 + 1]) == 1;
+    Report("rope f16: beyond 65504", right ? 0 : 1, 0.5);
   }
 
   void CheckActivation(const ActivationVariant& v) {
     Rng rng(11);
     const int rows = 13;
     const auto n = static_cast<size_t>(rows * v.ffn);
-    const std::vector<Bf16> in = Round(Normals(2 * n, 2, &rng));
+    const std::vector<uint16_t> in = Round(Normals(2 * n, 2, &rng), v.f16);
     const DeviceBuffer x = lab.Put(in), out = lab.Allocate(static_cast<int64_t>(n) * 2),
                        scales = lab.Allocate(rows * 4);
     lab.FillBytes(out, 0xff);
     Lab::Must(LaunchActivation(lab.Get(ActivationKernel(v)), v,
                                {Pointer<void>(x), Pointer<void>(out), Pointer<float>(scales)}, rows,
                                lab.stream(), false));
-    const auto value =
-        Read(out, n, v.out_fp8 ? NormVariant::kE4m3 : NormVariant::kBf16, scales, static_cast<size_t>(v.ffn));
-    Report(StrFormat("%s %d%s", v.gelu ? "gelu" : "silu", v.ffn, v.out_fp8 ? " fp8" : ""),
-           Worst(
-               rows, static_cast<size_t>(v.ffn), [&](size_t i) { return value[i]; },
-               [&](size_t i) {
-                 const size_t c = i % static_cast<size_t>(v.ffn);
-                 const size_t at =
-                     i / static_cast<size_t>(v.ffn) * 2 * static_cast<size_t>(v.ffn) + c / 64 * 128 + c % 64;
-                 const double g = ToFloat(in[at]), up = ToFloat(in[at + 64]);
-                 const double a =
-                     v.gelu ? 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
-                            : g / (1 + std::exp(-g));
-                 return a * up;
-               }),
-           v.out_fp8 ? 4e-2 : 3e-3);
+    const auto value = Read(out, n, v.out_fp8 ? NormVariant::kE4m3 : NormVariant::k16, scales,
+                            static_cast<size_t>(v.ffn), v.f16);
+    Report(
+        StrFormat("%s %d%s%s", v.gelu ? "gelu" : "silu", v.ffn, v.out_fp8 ? " fp8" : "", v.f16 ? " f16" : ""),
+        Worst(
+            rows, static_cast<size_t>(v.ffn), [&](size_t i) { return value[i]; },
+            [&](size_t i) {
+              const size_t c = i % static_cast<size_t>(v.ffn);
+              const size_t at =
+                  i / static_cast<size_t>(v.ffn) * 2 * static_cast<size_t>(v.ffn) + c / 64 * 128 + c % 64;
+              const double g = Wide16(in[at], v.f16), up = Wide16(in[at + 64], v.f16);
+              const double a =
+                  v.gelu ? 0.5 * g * (1 + std::tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)))
+                         : g / (1 + std::exp(-g));
+              return a * up;
+            }),
+        v.out_fp8 ? 4e-2 : Limit16(v.f16));
   }
-  void CheckQuantize() {
+  void CheckQuantize(bool f16) {
     Rng rng(12);
     const int rows = 7, columns = 4096;
-    std::vector<Bf16> in = Round(Normals(static_cast<size_t>(rows * columns), 1, &rng));
-    std::fill(in.begin() + columns, in.begin() + 2 * columns, Bf16{});
+    std::vector<uint16_t> in = Round(Normals(static_cast<size_t>(rows * columns), 1, &rng), f16);
+    std::fill(in.begin() + columns, in.begin() + 2 * columns, uint16_t{0});
     const DeviceBuffer x = lab.Put(in), out = lab.Allocate(rows * columns), scales = lab.Allocate(rows * 4);
-    Lab::Must(LaunchQuantize(lab.Get(QuantizeKernel(columns)), columns,
+    Lab::Must(LaunchQuantize(lab.Get(QuantizeKernel(columns, f16)), columns,
                              {Pointer<void>(x), Pointer<void>(out), Pointer<float>(scales)}, rows,
                              lab.stream(), false));
-    const auto value = Read(out, in.size(), NormVariant::kE4m3, scales, columns);
-    Report("quantize",
-           Worst(
-               rows, columns, [&](size_t i) { return value[i]; }, [&](size_t i) { return ToFloat(in[i]); }),
-           4e-2);
+    const auto value = Read(out, in.size(), NormVariant::kE4m3, scales, columns, f16);
+    Report(
+        f16 ? "quantize f16" : "quantize",
+        Worst(
+            rows, columns, [&](size_t i) { return value[i]; }, [&](size_t i) { return Wide16(in[i], f16); }),
+        4e-2);
   }
 
   // ---- sampling
@@ -475,13 +513,16 @@ struct Bench {
 
   void Check() {
     json["checks"] = Json::array();
-    CheckEmbed();
+    CheckEmbed(false);
+    CheckEmbed(true);
     uint64_t seed = 100;
     for (const int hidden : {64, 2880, 4096, 8192}) {
-      CheckNorm(hidden, NormVariant::kNone, NormVariant::kBf16, false, ++seed);
-      CheckNorm(hidden, NormVariant::kBf16Delta, NormVariant::kE4m3, false, ++seed);
+      CheckNorm(hidden, NormVariant::kNone, NormVariant::k16, false, ++seed);
+      CheckNorm(hidden, NormVariant::k16Delta, NormVariant::kE4m3, false, ++seed);
       CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::kF32, true, ++seed);
-      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::kBf16, false, ++seed);
+      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::k16, false, ++seed);
+      CheckNorm(hidden, NormVariant::k16Delta, NormVariant::k16, false, ++seed, true);
+      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::k16, true, ++seed, true);
     }
     CheckRope({128, 128, false, false, false, false}, 32, 8, ++seed);
     CheckRope({128, 128, false, false, true, true}, 32, 8, ++seed);
@@ -490,12 +531,18 @@ struct Bench {
     CheckRope({80, 32, false, false, false, true}, 5, 5, ++seed);
     CheckRope({96, 96, true, false, true, true}, 6, 2, ++seed);
     CheckRope({256, 256, false, false, true, false}, 4, 1, ++seed);
+    CheckRope({128, 128, true, false, true, false, true}, 32, 8, ++seed);
+    CheckRope({80, 32, false, true, false, true, true}, 5, 5, ++seed);
+    CheckOverflow();
     for (const int ffn : {192, 14336}) {
       CheckActivation({ffn, false, false});
       CheckActivation({ffn, true, false});
       CheckActivation({ffn, false, true});
     }
-    CheckQuantize();
+    CheckActivation({14336, false, false, true});
+    CheckActivation({14336, false, true, true});
+    CheckQuantize(false);
+    CheckQuantize(true);
     for (const int vocab : {1000, 32001, 128256}) {
       const SampleTactic tactic = SampleTacticOf(vocab, lab.sm());
       CheckSample(tactic, 400, ++seed);

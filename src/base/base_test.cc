@@ -25,6 +25,26 @@ TEST(Bf16, RoundsToNearestEvenAndKeepsNan) {
   EXPECT_TRUE(std::isinf(ToFloat(ToBf16(3.4e38f))));
 }
 
+// Every number of half comes back, what lies between two goes to the nearer one, from halfway to the even one.
+TEST(Half, RoundsToNearestEven) {
+  for (uint32_t h = 0; h < 0x7c00; ++h) {
+    const float value = HalfToFloat(static_cast<uint16_t>(h));
+    const float next = h == 0x7bff ? 65536.0f : HalfToFloat(static_cast<uint16_t>(h + 1));
+    const float middle = (value + next) / 2;
+    const uint16_t even = static_cast<uint16_t>(h % 2 == 0 ? h : h + 1);
+    ASSERT_EQ(ToHalf(value).bits, h);
+    ASSERT_EQ(ToHalf(-value).bits, h | 0x8000u);
+    ASSERT_EQ(ToHalf(middle).bits, even) << h;
+    ASSERT_EQ(ToHalf(std::nextafter(middle, 0.0f)).bits, h) << h;
+    ASSERT_EQ(ToHalf(std::nextafter(middle, next)).bits, h + 1) << h;
+  }
+  EXPECT_EQ(ToHalf(1e30f).bits, 0x7c00);
+  EXPECT_EQ(ToHalf(-INFINITY).bits, 0xfc00);
+  EXPECT_TRUE(std::isnan(ToFloat(ToHalf(NAN))));
+  EXPECT_FALSE(IsFinite(ToHalf(65520.0f)));
+  EXPECT_TRUE(IsFinite(ToHalf(-65519.0f)));
+}
+
 TEST(Half, ConvertsAllFiniteValuesByDefinition) {
   for (uint32_t h = 0; h < 0x10000u; ++h) {
     const int exponent = (h >> 10) & 0x1f;

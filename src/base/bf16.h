@@ -1,4 +1,4 @@
-// bfloat16 as raw bits, and its exact conversions.
+// bfloat16 and IEEE binary16 as raw bits, and their conversions.
 #pragma once
 
 #include <bit>
@@ -38,6 +38,27 @@ inline float HalfToFloat(uint16_t h) {
     return std::bit_cast<float>(sign | (exponent << 23) | ((mantissa & 0x3ffu) << 13));
   }
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+// IEEE binary16.
+struct Half {
+  uint16_t bits = 0;
+  friend bool operator==(Half a, Half b) = default;
+};
+inline float ToFloat(Half v) { return HalfToFloat(v.bits); }
+inline bool IsFinite(Half v) { return (v.bits & 0x7c00u) != 0x7c00u; }
+
+// Round to nearest, ties to even, subnormals too; from 65520 on an infinity; NaN stays NaN (quiet).
+inline Half ToHalf(float f) {
+  const uint32_t u = std::bit_cast<uint32_t>(f), magnitude = u & 0x7fffffffu;
+  const auto sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
+  const auto make = [sign](uint32_t bits) { return Half{static_cast<uint16_t>(sign | bits)}; };
+  if (magnitude > 0x7f800000u) return make(0x7e00u | (magnitude >> 13 & 0x3ffu));
+  if (magnitude >= 0x477ff000u) return make(0x7c00u);  // 65520
+  // Below 2^-14 the last place is 2^-24: adding 1/2 rounds there, ties to even.
+  if (magnitude < 0x38800000u)
+    return make(std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000u);
+  return make((magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
 }
 
 }  // namespace lathe

@@ -23,6 +23,8 @@ class Backend {
 
   // What can be wrong with the options, before anything is read.
   virtual Status Check() = 0;
+  // The type that most of the checkpoint's weights have, known after Check and before Measure.
+  virtual Status SetCheckpointType(DType) { return Status::Ok(); }
   // Roofs and the numeric class, by the model as it was lowered. `context`: of the first rank.
   virtual Status Measure(const ir::Graph& lowered, const PassContext& context) = 0;
   // The class, the kernels and what else of `context` depends on the target.

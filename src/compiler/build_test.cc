@@ -176,7 +176,8 @@ struct Refusal {
 TEST(Build, RefusesWithOneSentenceAndLeavesNothing) {
   const Refusal cases[] = {
       {"no output", [](BuildOptions* o) { o->output = ""; }, StatusCode::kInvalidArgument, "no output file"},
-      {"dtype", [](BuildOptions* o) { o->dtype = DType::kF16; }, StatusCode::kInvalidArgument, "bf16 or f32"},
+      {"dtype", [](BuildOptions* o) { o->dtype = DType::kI8; }, StatusCode::kInvalidArgument, "bf16 or f32"},
+      {"f16", [](BuildOptions* o) { o->dtype = DType::kF16; }, StatusCode::kUnsupported, "are for GPUs"},
       {"target", [](BuildOptions* o) { o->target = "cpu:mmx"; }, StatusCode::kInvalidArgument,
        "the targets are cpu,"},
       {"class", [](BuildOptions* o) { o->numeric = NumericClass::kF32; }, StatusCode::kInvalidArgument,

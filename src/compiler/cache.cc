@@ -12,9 +12,11 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "compiler/types.h"
 #include "formats/engine_file.h"
 #include "lathe/version.h"
 #include "model/model_hash.h"
+#include "model/weight_source.h"
 #include "platform/cpu_info.h"
 #include "platform/topology.h"
 
@@ -92,14 +94,22 @@ Expected<std::string> PathFor(const std::string& dir, const BuildOptions& option
                               const BuildTarget& target) {
   LATHE_ASSIGN_OR_RETURN(const std::string cache, CacheDir());
   LATHE_ASSIGN_OR_RETURN(const std::string model_hash, ModelHash(dir));
-  const std::string dtype(ToString(options.dtype.value_or(DType::kBf16)));
+  DType type = options.dtype.value_or(DType::kBf16);
+  NumericClass numeric = NumericClass::kBf16Tensor;
+  if (target.on_cuda()) {
+    // What is not said is the checkpoint's; 'auto' and its own type are one engine.
+    LATHE_ASSIGN_OR_RETURN(const WeightSource source, WeightSource::Open(dir));
+    numeric = CudaClass(options.dtype, source.spec().checkpoint_dtype);
+    if (type != DType::kF8E4M3) type = WeightType(numeric);
+  }
+  const std::string dtype(ToString(type));
   Hasher hasher;
   const auto add = [&](const std::string& text) { hasher.Update(text + '\n'); };
   add(model_hash);
   add(dtype + " " + target.Chip() + StrFormat(" tp%d pp%d", options.tp, options.pp));
   add(options.numeric ? std::string(ToString(*options.numeric)) : "");
   if (target.on_cuda())
-    add(StrFormat("%d %s %s", static_cast<int>(options.fp8_scales),
+    add(StrFormat("%s %d %s %s", std::string(ToString(numeric)).c_str(), static_cast<int>(options.fp8_scales),
                   options.kv_dtype ? std::string(ToString(*options.kv_dtype)).c_str() : "",
                   ToString(options.fp8_keep).c_str()));
   add(options.tune ? MachineOf(target, options) : "untuned");

@@ -87,6 +87,7 @@ class Builder {
     LATHE_RETURN_IF_ERROR(backend_->Check());
     LATHE_ASSIGN_OR_RETURN(WeightSource source, WeightSource::Open(dir_));
     source_ = std::make_unique<WeightSource>(std::move(source));
+    LATHE_RETURN_IF_ERROR(backend_->SetCheckpointType(source_->spec().checkpoint_dtype));
     LATHE_RETURN_IF_ERROR(CheckSharding(source_->spec(), options_.tp, options_.pp));
     LATHE_ASSIGN_OR_RETURN(lowered_, Lower(source_->spec()));
     return ReadText();

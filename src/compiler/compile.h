@@ -30,13 +30,15 @@ struct BuildProgress {
 
 struct BuildOptions {
   std::string output;  // the .lathe file
-  // Type of the weights: bf16 (default, whatever the checkpoint has: f32 is twice the bytes per token); on
-  // CPUs f32; on CUDA e4m3, which is the layers' matrices, those of embedding and head stay bf16.
+  // Type of the weights. On CPUs bf16 (default, whatever the checkpoint has: f32 is twice the bytes per
+  // token) or f32. On CUDA bf16, f16 or e4m3, which is the layers' matrices, those of embedding and head keep
+  // 16 bits. There the 16-bit type is, unless it is said, the checkpoint's own: f16 for one in f16, else
+  // bf16.
   std::optional<DType> dtype;
   Fp8Scales fp8_scales = Fp8Scales::kChannel;  // of e4m3 weights
-  Fp8Keep fp8_keep;                            // layers' matrices that are bf16 where dtype is e4m3
-  std::optional<DType> kv_dtype;               // of keys and values: bf16 or e4m3 (CUDA); absent: as computed
-  std::string target = "cpu";                  // see ParseTarget
+  Fp8Keep fp8_keep;                            // layers' matrices that keep 16 bits where dtype is e4m3
+  std::optional<DType> kv_dtype;  // of keys and values: 16 bits or e4m3 (CUDA); absent: as computed
+  std::string target = "cpu";     // see ParseTarget
   CudaTools cuda;
   int threads = 0;           // used for the build, and what kernels are measured with; 0: usable CPUs
   bool tune = true;          // false: default kernels, nothing is measured

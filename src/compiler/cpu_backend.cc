@@ -34,8 +34,14 @@ class CpuBackend : public Backend {
       return {StatusCode::kUnsupported,
               "fp8 weights and fp8 keys and values are for GPUs; build with --target cuda, or choose bf16 "
               "or f32"};
+    if (options_.dtype == DType::kF16 || options_.kv_dtype == DType::kF16)
+      return {
+          StatusCode::kUnsupported,
+          "fp16 weights, keys and values are for GPUs; build with --target cuda, or choose bf16 or f32 (a "
+          "checkpoint may be fp16)"};
     if (options_.dtype && *options_.dtype != DType::kBf16 && *options_.dtype != DType::kF32)
-      return Error(StatusCode::kInvalidArgument, "dtype %s: an engine is bf16 or f32, or fp8 on a GPU",
+      return Error(StatusCode::kInvalidArgument,
+                   "dtype %s: an engine is bf16 or f32, or fp16 or fp8 on a GPU",
                    std::string(ToString(*options_.dtype)).c_str());
     if (!target_.runs_here && options_.tune)
       return Error(

@@ -10,6 +10,7 @@
 #include "compiler/backend.h"
 #include "compiler/cuda_tuner.h"
 #include "compiler/timing_cache.h"
+#include "compiler/types.h"
 #include "lathe/version.h"
 #include "plan/cuda/kernel_blob.h"
 #include "plan/cuda/plan_kernels.h"
@@ -92,6 +93,16 @@ class CudaBackend : public Backend {
     return CheckCompiler();
   }
 
+  Status SetCheckpointType(DType type) override {
+    numeric_ = CudaClass(options_.dtype, type);
+    const DType kept = KvType(numeric_);
+    if (!options_.kv_dtype || *options_.kv_dtype == DType::kF8E4M3 || *options_.kv_dtype == kept)
+      return Status::Ok();
+    return Error(StatusCode::kUnsupported,
+                 "keys and values of type %s: those of this engine are %s, or fp8 (--kv-dtype)",
+                 TypeName(*options_.kv_dtype).c_str(), TypeName(kept).c_str());
+  }
+
   // Nothing yet: kernels are measured beside the packing of weights.
   Status Measure(const ir::Graph&, const PassContext&) override {
     // Not pinned: threads that are started later would inherit the one CPU of the caller. And one less than
@@ -117,7 +128,7 @@ class CudaBackend : public Backend {
 
   void SetUp(PassContext* context) override {
     context->sm = target_.sm;
-    context->numeric = Numeric();
+    context->numeric = numeric_;
     context->kv_type = options_.kv_dtype;
     context->fp8_keep = options_.fp8_keep;
     context->tactics = &default_tactics_;
@@ -148,8 +159,8 @@ class CudaBackend : public Backend {
 
   void Identify(EngineIdentity* identity) const override {
     identity->machine = options_.tune ? target_.device->name : "";
-    identity->dtype = Numeric() == NumericClass::kFp8Tensor ? "fp8" : "bf16";
-    identity->numeric = std::string(ToString(Numeric()));
+    identity->dtype = HasFp8(numeric_) ? "fp8" : TypeName(WeightType(numeric_));
+    identity->numeric = std::string(ToString(numeric_));
   }
 
   Status SaveTimings() const override {
@@ -158,12 +169,15 @@ class CudaBackend : public Backend {
 
  private:
   Status CheckTypes() const {
-    if (options_.dtype && *options_.dtype != DType::kBf16 && *options_.dtype != DType::kF8E4M3)
-      return Error(StatusCode::kUnsupported, "dtype %s: an engine for GPUs is bf16 or fp8",
-                   std::string(ToString(*options_.dtype)).c_str());
-    if (options_.kv_dtype && *options_.kv_dtype != DType::kBf16 && *options_.kv_dtype != DType::kF8E4M3)
-      return Error(StatusCode::kUnsupported, "keys and values of type %s: on GPUs they are bf16 or fp8",
-                   std::string(ToString(*options_.kv_dtype)).c_str());
+    const auto taken = [](std::optional<DType> type) {
+      return !type || *type == DType::kBf16 || *type == DType::kF16 || *type == DType::kF8E4M3;
+    };
+    if (!taken(options_.dtype))
+      return Error(StatusCode::kUnsupported, "dtype %s: an engine for GPUs is bf16, fp16 or fp8",
+                   TypeName(*options_.dtype).c_str());
+    if (!taken(options_.kv_dtype))
+      return Error(StatusCode::kUnsupported, "keys and values of type %s: on GPUs they are bf16, fp16 or fp8",
+                   TypeName(*options_.kv_dtype).c_str());
     if (options_.numeric)
       return Error(StatusCode::kInvalidArgument, "the numeric class %s is one of CPUs",
                    std::string(ToString(*options_.numeric)).c_str());
@@ -188,10 +202,6 @@ class CudaBackend : public Backend {
         "the driver, or set LATHE_NVRTC to the folder of an older libnvrtc",
         version.c_str(), nvrtc_->path().c_str(), cuda::VersionText(DriverFloor(nvrtc_->version())).c_str(),
         cuda::VersionText(driver->version()).c_str());
-  }
-
-  NumericClass Numeric() const {
-    return options_.dtype == DType::kF8E4M3 ? NumericClass::kFp8Tensor : NumericClass::kBf16Tensor;
   }
 
   // On a thread of its own; the plan is its until Wait.
@@ -242,6 +252,7 @@ class CudaBackend : public Backend {
   const BuildOptions& options_;
   const BuildTarget target_;
   const cuda::GemmChip chip_;
+  NumericClass numeric_ = NumericClass::kBf16Tensor;
   const cuda::Nvrtc* nvrtc_ = nullptr;
   std::unique_ptr<Team> team_;
   std::unique_ptr<cuda::Device> device_;  // only when tuning, as the two below

@@ -78,9 +78,9 @@ cuda::KernelBlob Kernels(const EngineReader& engine) {
 TEST(CudaBuild, EveryFamilyHoldsItsWeights) {
   const std::string out = ScratchDir("cuda_families");
   for (const Model& model : CudaModels())
-    for (const DType dtype : {DType::kBf16, DType::kF8E4M3})
+    for (const DType dtype : {DType::kBf16, DType::kF16, DType::kF8E4M3})
       for (const Fp8Scales scales : {Fp8Scales::kChannel, Fp8Scales::kTensor}) {
-        if (dtype == DType::kBf16 && scales == Fp8Scales::kTensor) continue;
+        if (dtype != DType::kF8E4M3 && scales == Fp8Scales::kTensor) continue;
         SCOPED_TRACE(model.name + (" " + std::string(ToString(dtype))) +
                      (scales == Fp8Scales::kTensor ? " tensor" : ""));
         const std::string dir = GoldenCheckpoint(model.name, model.changes);
@@ -145,8 +145,9 @@ TEST(CudaBuild, Fp8IsTheSameWithAnyThreads) {
 TEST(CudaBuild, PlanAndKernelsFitTogether) {
   const std::string out = ScratchDir("cuda_plan");
   for (const Model& model : CudaModels())
-    for (const DType dtype : {DType::kBf16, DType::kF8E4M3}) {
+    for (const DType dtype : {DType::kBf16, DType::kF16, DType::kF8E4M3}) {
       SCOPED_TRACE(model.name);
+      const DType sixteen = dtype == DType::kF16 ? DType::kF16 : DType::kBf16;
       BuildOptions options = Cross(out + "/a.lathe");
       options.dtype = dtype;
       options.kv_dtype = dtype;
@@ -154,8 +155,10 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
       const bool fp8 = dtype == DType::kF8E4M3;
       EXPECT_EQ(engine.identity().target, "cuda:sm_90a");
       EXPECT_EQ(engine.identity().machine, "");
-      EXPECT_EQ(engine.identity().dtype, fp8 ? "fp8" : "bf16");
-      EXPECT_EQ(engine.identity().numeric, fp8 ? "fp8-tensor" : "bf16-tensor");
+      EXPECT_EQ(engine.identity().dtype, fp8 ? "fp8" : dtype == DType::kF16 ? "fp16" : "bf16");
+      EXPECT_EQ(engine.identity().numeric, fp8                    ? "fp8-tensor"
+                                           : dtype == DType::kF16 ? "f16-tensor"
+                                                                  : "bf16-tensor");
       const Plan plan = ReadPlan(engine, 0, 0);
       EXPECT_EQ(plan.sm, 90);
       EXPECT_EQ(plan.page_size, 64);
@@ -166,8 +169,8 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
         if (op.kind != PlanOpKind::kGemm) continue;
         ++matmuls;
         EXPECT_EQ(plan.weights[static_cast<size_t>(op.weight)].type,
-                  fp8 && !op.logit_rows ? DType::kF8E4M3 : DType::kBf16);
-        EXPECT_EQ(op.out_type, op.silu_mul ? DType::kBf16 : DType::kF32);
+                  fp8 && !op.logit_rows ? DType::kF8E4M3 : sixteen);
+        EXPECT_EQ(op.out_type, op.silu_mul ? sixteen : DType::kF32);
         const int reaches = plan.tactics[static_cast<size_t>(op.tactic)].buckets.back().max_m;
         if (!op.logit_rows) {
           EXPECT_EQ(reaches, 8192);
@@ -191,6 +194,59 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
       for (const cuda::KernelSource& source : *wanted)
         EXPECT_NE(kernels.Find(source.entry), nullptr) << source.entry;
     }
+}
+
+// An f16 checkpoint keeps its type unless another is asked for, as what an fp8 engine does not quantise does;
+// others are bf16. The cache knows what each comes to.
+TEST(CudaBuild, TheSixteenBitTypeIsTheCheckpoints) {
+  const std::string out = ScratchDir("cuda_types");
+  ::setenv("XDG_CACHE_HOME", out.c_str(), 1);
+  const struct {
+    const char* checkpoint;
+    std::optional<DType> dtype;
+    const char *identity, *numeric;
+    DType head, kv;
+  } cases[] = {{"float16", {}, "fp16", "f16-tensor", DType::kF16, DType::kF16},
+               {"float16", DType::kBf16, "bf16", "bf16-tensor", DType::kBf16, DType::kBf16},
+               {"float16", DType::kF8E4M3, "fp8", "fp8-f16-tensor", DType::kF16, DType::kF16},
+               {"bfloat16", {}, "bf16", "bf16-tensor", DType::kBf16, DType::kBf16},
+               {"bfloat16", DType::kF16, "fp16", "f16-tensor", DType::kF16, DType::kF16},
+               {"bfloat16", DType::kF8E4M3, "fp8", "fp8-tensor", DType::kBf16, DType::kBf16},
+               {"float32", {}, "bf16", "bf16-tensor", DType::kBf16, DType::kBf16}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(StrFormat("%s as %s", c.checkpoint, c.identity));
+    const std::string dir = GoldenCheckpoint("llama3_tied", {{"torch_dtype", c.checkpoint}});
+    BuildOptions options = Cross(out + "/a.lathe");
+    options.dtype = c.dtype;
+    const EngineReader engine = Build(dir, options);
+    EXPECT_EQ(engine.identity().dtype, c.identity);
+    EXPECT_EQ(engine.identity().numeric, c.numeric);
+    const Plan plan = ReadPlan(engine, 0, 0);
+    EXPECT_EQ(plan.kv_type, c.kv);
+    EXPECT_EQ(plan.weights[static_cast<size_t>(plan.ops.back().weight)].type, c.head);
+    const auto source = WeightSource::Open(dir);
+    ASSERT_TRUE(source.ok()) << source.status().message();
+    EngineWeights(engine, *source).CompareAll();
+    // "auto" and its own type are one engine.
+    const auto path = CachedEnginePath(dir, options);
+    options.dtype = c.dtype == DType::kF8E4M3 ? c.dtype : c.head;
+    const auto named = CachedEnginePath(dir, options);
+    ASSERT_TRUE(path.ok() && named.ok()) << path.status().message();
+    EXPECT_EQ(*path, *named);
+  }
+  ::unsetenv("XDG_CACHE_HOME");
+}
+
+TEST(CudaBuild, HalfHoldsTheWeightsOrSaysThatItDoesNot) {
+  const std::string out = ScratchDir("cuda_half");
+  const std::string dir = GoldenCheckpoint("llama3_tied", {{"initializer_range", 1e6}});
+  BuildOptions options = Cross(out + "/a.lathe");
+  options.dtype = DType::kF16;
+  const auto report = BuildEngine(dir, options);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+  EXPECT_THAT(report.status().message(), HasSubstr("65504, does not hold; build with --dtype bf16"));
+  EXPECT_FALSE(FileExists(options.output));
 }
 
 // Without sharing of buffers only the plan is another.
@@ -246,8 +302,13 @@ TEST(CudaBuild, RefusesWithOneSentenceAndLeavesNothing) {
   } cases[] = {
       {"unknown chip", [](BuildOptions* o) { o->target = "cuda:sm_70"; }, StatusCode::kInvalidArgument,
        "cuda:sm_90a, cuda:sm_100a"},
-      {"f32", [](BuildOptions* o) { o->dtype = DType::kF32; }, StatusCode::kUnsupported, "bf16 or fp8"},
-      {"kv f16", [](BuildOptions* o) { o->kv_dtype = DType::kF16; }, StatusCode::kUnsupported, "bf16 or fp8"},
+      {"f32", [](BuildOptions* o) { o->dtype = DType::kF32; }, StatusCode::kUnsupported, "bf16, fp16 or fp8"},
+      {"kv f32", [](BuildOptions* o) { o->kv_dtype = DType::kF32; }, StatusCode::kUnsupported,
+       "bf16, fp16 or fp8"},
+      {"kv f16", [](BuildOptions* o) { o->kv_dtype = DType::kF16; }, StatusCode::kUnsupported,
+       "bf16, or fp8"},
+      {"kv bf16", [](BuildOptions* o) { o->dtype = DType::kF16, o->kv_dtype = DType::kBf16; },
+       StatusCode::kUnsupported, "fp16, or fp8"},
       {"class", [](BuildOptions* o) { o->numeric = NumericClass::kBf16Dot; }, StatusCode::kInvalidArgument,
        "bf16-dot is one of CPUs"},
       {"tp", [](BuildOptions* o) { o->tp = 2; }, StatusCode::kUnsupported, "runs on one GPU"},
@@ -563,8 +624,9 @@ TEST(CudaKernels, CompileForEveryChip) {
   const std::string out = ScratchDir("cuda_nvrtc");
   static constexpr const char* kChips[] = {"sm_90a", "sm_80", "sm_86", "sm_89", "sm_100a", "sm_120a"};
   for (const char* target : kChips)
-    for (const DType dtype : {DType::kBf16, DType::kF8E4M3}) {
+    for (const DType dtype : {DType::kBf16, DType::kF16, DType::kF8E4M3}) {
       if (dtype == DType::kF8E4M3 && std::string(target) != "sm_90a") continue;
+      if (dtype == DType::kF16 && std::string(target) != "sm_90a" && std::string(target) != "sm_80") continue;
       SCOPED_TRACE(target);
       BuildOptions options = Cross(out + "/a.lathe");
       options.target = target;

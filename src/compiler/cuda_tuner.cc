@@ -25,9 +25,11 @@ constexpr size_t kSequenceTop = 8;
 
 constexpr int kMostColumns = 1 << 18;  // that GemmMeasurer has scales for; wider ones keep their rule
 
-// As measurements are remembered: matmuls of one shape that read bf16 are the same in engines of any class.
+// As measurements are remembered: matmuls of one shape that read one type are the same in engines of any
+// class.
 NumericClass ClassOf(const GemmTactic& tactic) {
-  return tactic.x_type == DType::kF8E4M3 ? NumericClass::kFp8Tensor : NumericClass::kBf16Tensor;
+  if (tactic.x_type == DType::kF8E4M3) return NumericClass::kFp8Tensor;
+  return tactic.x_type == DType::kF16 ? NumericClass::kF16Tensor : NumericClass::kBf16Tensor;
 }
 
 // The first op that the tactic is for.
@@ -59,10 +61,14 @@ Expected<GemmTactic> DefaultCudaTactics::Choose(const GemmDims& dims, DType y_ty
   if (dims.N > kMost || dims.K > kMost)
     return Error(StatusCode::kUnsupported, "a matmul of %lld x %lld is larger than any kernel takes",
                  static_cast<long long>(dims.N), static_cast<long long>(dims.K));
+  const bool y_f16 = y_type == DType::kF16;
   cuda::GemmProblem problem{
-      .type = dims.x_type == DType::kF8E4M3 ? cuda::GemmType::kE4m3 : cuda::GemmType::kBf16,
-      .epilogue = dims.silu_mul           ? cuda::GemmEpilogue::kSiluBf16
+      .type = dims.x_type == DType::kF8E4M3 ? cuda::GemmType::kE4m3
+              : dims.x_type == DType::kF16  ? cuda::GemmType::kF16
+                                            : cuda::GemmType::kBf16,
+      .epilogue = dims.silu_mul ? y_f16 ? cuda::GemmEpilogue::kSiluF16 : cuda::GemmEpilogue::kSiluBf16
                   : y_type == DType::kF32 ? cuda::GemmEpilogue::kF32
+                  : y_f16                 ? cuda::GemmEpilogue::kF16
                                           : cuda::GemmEpilogue::kBf16,
       .m = 1,
       .n = static_cast<int>((dims.N + kRowsN - 1) / kRowsN * kRowsN),

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "compiler/types.h"
 #include "kernels/api/kernel.h"
 #include "model/spec_json.h"
 #include "plan/cuda/kernel_blob.h"
@@ -95,11 +96,6 @@ uint64_t BufferBytes(const Plan& plan, bool logit_rows) {
   return static_cast<uint64_t>(sum);
 }
 
-// As flags name it.
-const char* TypeName(DType type) {
-  return type == DType::kF8E4M3 ? "fp8" : type == DType::kBf16 ? "bf16" : "f32";
-}
-
 // What the passes did to the first rank's graph; "" for an engine that does not say.
 std::string PassTable(const Json& build) {
   if (!build.is_object() || !build.contains("passes") || !build["passes"].is_array()) return "";
@@ -187,7 +183,7 @@ Expected<std::string> MemoryTable(const EngineReader& engine) {
     std::vector<Row> rows = {
         {"  weights", Bytes(plan.WeightBytes()), StrFormat("%zu tensors", plan.weights.size())},
         {"  KV cache", Bytes(KvBytesPerToken(plan)),
-         StrFormat("a token, %s; pages of %d tokens", TypeName(plan.kv_type), plan.page_size)},
+         StrFormat("a token, %s; pages of %d tokens", TypeName(plan.kv_type).c_str(), plan.page_size)},
         {"  buffers", Bytes(BufferBytes(plan, false)), "a row of a step"},
         {"", Bytes(BufferBytes(plan, true)), "a row of logits"}};
     for (const BufferDef& buffer : plan.buffers)

@@ -167,6 +167,7 @@ class UnitPacker {
       case WeightLayout::kVector: return PackRowMajor<float>(target, unit, out);
       case WeightLayout::kTable:
       case WeightLayout::kRows:
+        if (target.def->type == DType::kF16) return PackHalf(target, unit, out);
         return target.def->type == DType::kBf16 ? PackRowMajor<Bf16>(target, unit, out)
                                                 : PackRowMajor<float>(target, unit, out);
       case WeightLayout::kPanels:
@@ -195,6 +196,19 @@ class UnitPacker {
       LATHE_RETURN_IF_ERROR(Gather(*piece.source, piece.rows, piece.cols,
                                    reinterpret_cast<T*>(out) + at * target.def->K, target.def->K));
     return Status::Ok();
+  }
+
+  // What f16 does not hold would be an infinity in the engine, and every answer a failure.
+  Status PackHalf(const Target& target, int64_t unit, std::byte* out) {
+    LATHE_RETURN_IF_ERROR(PackRowMajor<Half>(target, unit, out));
+    const std::span<const Half> made(reinterpret_cast<const Half*>(out),
+                                     target.UnitSize(unit) / sizeof(Half));
+    if (std::ranges::all_of(made, IsFinite)) return Status::Ok();
+    return Error(
+        StatusCode::kUnsupported,
+        "the weight '%s' has numbers that fp16, which ends at 65504, does not hold; build with --dtype "
+        "bf16",
+        target.def->name.c_str());
   }
 
   // Row by row: read, its scale found, written.

@@ -91,8 +91,9 @@ PassContext ContextOf(const PassFile& file) {
     if (key == "layers") context.n_layers = number;
     if (key == "share") context.share_buffers = number != 0;
     if (key == "sm") context.sm = number;
-    for (NumericClass c : {NumericClass::kF32, NumericClass::kBf16Fma, NumericClass::kBf16Dot,
-                           NumericClass::kBf16Tensor, NumericClass::kFp8Tensor})
+    for (NumericClass c :
+         {NumericClass::kF32, NumericClass::kBf16Fma, NumericClass::kBf16Dot, NumericClass::kBf16Tensor,
+          NumericClass::kFp8Tensor, NumericClass::kF16Tensor, NumericClass::kFp8F16Tensor})
       if (is_class && value == ToString(c)) context.numeric = c;
   }
   return context;

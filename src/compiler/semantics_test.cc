@@ -105,6 +105,7 @@ TEST(Semantics, CompiledIsWhatWasLowered) {
         {.tp = 1, .pp = spec.n_layers},
         {.numeric = NumericClass::kBf16Tensor, .sm = 90},
         {.numeric = NumericClass::kFp8Tensor, .sm = 90},
+        {.numeric = NumericClass::kF16Tensor, .sm = 90},
         {.disabled = {"fuse_norm_residual", "plan_memory"}, .numeric = NumericClass::kFp8Tensor, .sm = 80}};
     for (int tp = 2; tp <= spec.n_heads && spec.ffn % tp == 0; tp *= 2)
       configs.push_back(
@@ -123,7 +124,8 @@ TEST(Semantics, EveryPassAlone) {
   Rng rng(4);
   ModelSpec spec = RandomSpec(&rng);
   spec.qkv_bias = spec.o_bias = spec.mlp_bias = spec.qk_norm = true;
-  for (const NumericClass numeric : {NumericClass::kBf16Dot, NumericClass::kFp8Tensor}) {
+  for (const NumericClass numeric :
+       {NumericClass::kBf16Dot, NumericClass::kFp8Tensor, NumericClass::kFp8F16Tensor}) {
     auto graph = Lower(spec);
     ASSERT_TRUE(graph.ok());
     const testing_util::Prompt prompt{{2, 7, 1, 8}, {3}};

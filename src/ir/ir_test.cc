@@ -181,7 +181,7 @@ TEST(IrVerify, RefusesEachBrokenRule) {
       {"{eps=1e-05}", "{eps=1e-05, x=1}", "unknown attribute 'x'"},
       {"%3:f32[T,4]", "%3:f32[T,5]", "as wide as the weights have rows"},
       {"%3:f32[T,4]", "%3:f32[L,4]", "the same rows"},
-      {"%3:f32[T,4]", "%3:i32[T,4]", "must be f32, bf16 or f8e4m3"},
+      {"%3:f32[T,4]", "%3:i32[T,4]", "must be f32, bf16, f16 or f8e4m3"},
       {"@embed[5:,:]", "@embed[5:11,:]", "the slice of '@embed' is not inside"},
       {"@embed[5:,:]", "@embed[7:7,:]", "the slice of '@embed' is not inside"},
       {"@embed[5:,:]", "@nothing", "'@nothing' is not declared"},

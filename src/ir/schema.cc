@@ -6,7 +6,9 @@ namespace lathe::ir {
 namespace {
 
 // A value that arithmetic reads: e4m3 rows go into matmuls only.
-bool IsFloat(const ValueType& t) { return t.dtype == DType::kF32 || t.dtype == DType::kBf16; }
+bool IsFloat(const ValueType& t) {
+  return t.dtype == DType::kF32 || t.dtype == DType::kBf16 || t.dtype == DType::kF16;
+}
 bool IsVector(const Shape& s, int64_t n) { return s.rank == 1 && s[0] == n; }
 bool IsMatrix(const Shape& s, int64_t k) { return s.rank == 2 && s[1] == k; }
 
@@ -176,12 +178,12 @@ const char* CheckSend(const TypedOp& t) {
   return t.op.Int("peer") < 0 ? "peer must not be negative" : nullptr;
 }
 const char* CheckRecv(const TypedOp& t) {
-  if (!IsFloat(t.out[0])) return "the received value must be f32 or bf16";
+  if (!IsFloat(t.out[0])) return "the received value must be f32, bf16 or f16";
   return CheckSend(t);
 }
 
 const char* CheckQuantize(const TypedOp& t) {
-  if (!IsFloat(t.in[0])) return "the operand must be f32 or bf16";
+  if (!IsFloat(t.in[0])) return "the operand must be f32, bf16 or f16";
   if (t.out[0].dtype != DType::kF8E4M3) return "the result must be f8e4m3";
   return t.in[0].width == t.out[0].width && t.in[0].rows == t.out[0].rows
              ? nullptr

@@ -145,8 +145,8 @@ class Verifier {
         return Fault(op,
                      StrFormat("%%%d cannot be f8e4m3: only norms and quantize make such rows", value.id));
       if (value.type.dtype != DType::kF32 && value.type.dtype != DType::kBf16 &&
-          value.type.dtype != DType::kF8E4M3)
-        return Fault(op, StrFormat("%%%d must be f32, bf16 or f8e4m3", value.id));
+          value.type.dtype != DType::kF16 && value.type.dtype != DType::kF8E4M3)
+        return Fault(op, StrFormat("%%%d must be f32, bf16, f16 or f8e4m3", value.id));
       if (value.id < 0 || !types_.emplace(value.id, value.type).second)
         return Fault(op, StrFormat("%%%d is assigned twice or has a bad number", value.id));
       typed.out.push_back(value.type);

@@ -108,6 +108,11 @@ TEST(ReadSlice, EveryTypePairAndRegion) {
         .name = "x", .dtype = DType::kBf16, .shape = {2, 3}, .bytes = std::as_bytes(std::span(whole))};
     ASSERT_TRUE(ReadSlice(short_view, corner, std::span(got)).ok());
     EXPECT_EQ(got, (std::vector<float>{-2.0f, 0.25f, 1.0f, -0.5f}));
+    std::vector<Half> halves(4);
+    ASSERT_TRUE(ReadSlice(view, corner, std::span(halves)).ok());
+    EXPECT_EQ(halves, (std::vector<Half>{{0xc000}, {0x3400}, {0x3c04}, {0xb800}}));
+    ASSERT_TRUE(ReadSlice(short_view, corner, std::span(halves)).ok());
+    EXPECT_EQ(halves, (std::vector<Half>{{0xc000}, {0x3400}, {0x3c00}, {0xb800}}));
     std::vector<Bf16> copied(3);
     ASSERT_TRUE(ReadSlice(short_view, {{1, 2}, {0, 3}}, std::span(copied)).ok());
     EXPECT_EQ(copied[0], whole[3]);

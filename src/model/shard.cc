@@ -52,6 +52,8 @@ template <typename T>
 T FromFloat(float value) {
   if constexpr (std::is_same_v<T, Bf16>)
     return ToBf16(value);
+  else if constexpr (std::is_same_v<T, Half>)
+    return ToHalf(value);
   else
     return value;
 }
@@ -63,10 +65,13 @@ void ConvertRow(DType type, const std::byte* in, int64_t n, T* out) {
       if constexpr (std::is_same_v<T, Bf16>)
         std::memcpy(out, in, static_cast<size_t>(n) * 2);
       else
-        for (int64_t i = 0; i < n; ++i) out[i] = ToFloat(Bf16{Load16(in + 2 * i)});
+        for (int64_t i = 0; i < n; ++i) out[i] = FromFloat<T>(ToFloat(Bf16{Load16(in + 2 * i)}));
       break;
     case DType::kF16:
-      for (int64_t i = 0; i < n; ++i) out[i] = FromFloat<T>(HalfToFloat(Load16(in + 2 * i)));
+      if constexpr (std::is_same_v<T, Half>)
+        std::memcpy(out, in, static_cast<size_t>(n) * 2);
+      else
+        for (int64_t i = 0; i < n; ++i) out[i] = FromFloat<T>(HalfToFloat(Load16(in + 2 * i)));
       break;
     default:
       for (int64_t i = 0; i < n; ++i) out[i] = FromFloat<T>(LoadFloat(in + 4 * i));
@@ -150,5 +155,6 @@ Status ReadSlice(const TensorView& view, const Cut& cut, std::span<float> out) {
   return Read(view, cut, out);
 }
 Status ReadSlice(const TensorView& view, const Cut& cut, std::span<Bf16> out) { return Read(view, cut, out); }
+Status ReadSlice(const TensorView& view, const Cut& cut, std::span<Half> out) { return Read(view, cut, out); }
 
 }  // namespace lathe

@@ -44,9 +44,11 @@ Shape CutShape(const TensorDef& def, const Cut& cut);
 // embedding) on the last.
 std::vector<TensorDef> StageTensors(const ModelSpec& spec, int pp, int stage);
 
-// Copies a part of a bf16, f16 or f32 tensor, row by row, converting; `cut` lies within its shape. bf16
-// rounds to nearest even. `out` has cut.rows.size() * cut.cols.size() elements.
+// Copies a part of a bf16, f16 or f32 tensor, row by row, converting; `cut` lies within its shape. bf16 and
+// f16 round to nearest even, and what is too large for f16 becomes an infinity. `out` has cut.rows.size() *
+// cut.cols.size() elements.
 Status ReadSlice(const TensorView& view, const Cut& cut, std::span<float> out);
 Status ReadSlice(const TensorView& view, const Cut& cut, std::span<Bf16> out);
+Status ReadSlice(const TensorView& view, const Cut& cut, std::span<Half> out);
 
 }  // namespace lathe

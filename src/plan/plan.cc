@@ -111,8 +111,8 @@ std::array<std::string, 4> IsaNames() {
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::string(ToString(static_cast<Isa>(i)));
   return out;
 }
-std::array<std::string, 5> ClassNames() {
-  std::array<std::string, 5> out;
+std::array<std::string, 7> ClassNames() {
+  std::array<std::string, 7> out;
   for (size_t i = 0; i < out.size(); ++i) out[i] = std::string(ToString(static_cast<NumericClass>(i)));
   return out;
 }
@@ -143,8 +143,10 @@ Json OpToJson(const PlanOp& op) {
 
 Expected<DType> FloatType(const std::string& name, const std::string& where) {
   const auto dtype = DTypeFromString(name);
-  if (dtype && (*dtype == DType::kF32 || *dtype == DType::kBf16 || *dtype == DType::kF8E4M3)) return *dtype;
-  return Error(StatusCode::kCorrupt, "%s: type '%s' is not f32, bf16 or %s", where.c_str(), name.c_str(),
+  if (dtype &&
+      (*dtype == DType::kF32 || *dtype == DType::kBf16 || *dtype == DType::kF16 || *dtype == DType::kF8E4M3))
+    return *dtype;
+  return Error(StatusCode::kCorrupt, "%s: type '%s' is not f32, bf16, f16 or %s", where.c_str(), name.c_str(),
                std::string(ToString(DType::kF8E4M3)).c_str());
 }
 
@@ -243,6 +245,8 @@ class OpVerifier {
     const int64_t qkv = int64_t{plan_.n_heads + 2 * plan_.n_kv_heads} * plan_.head_dim;
     const int64_t q = int64_t{plan_.n_heads} * plan_.head_dim;
     const bool at_logits = op_.logit_rows;
+    if (SizeOf(op_.out_type) == 2 && op_.out_type != ActivationType(plan_.numeric))
+      Fail("writes another 16-bit type than the engine's");
     switch (op_.kind) {
       case PlanOpKind::kEmbed:
         Weight(op_.weight, "weight", plan_.vocab, plan_.hidden);
@@ -322,7 +326,7 @@ class OpVerifier {
     if (K > 1 && w.layout == WeightLayout::kVector)
       Fail(StrFormat("weight '%s' is a vector, a matrix is needed", w.name.c_str()));
     const bool fp8 = w.type == DType::kF8E4M3;
-    if (K > 1 && (fp8 ? plan_.numeric != NumericClass::kFp8Tensor : w.type != WeightType(plan_.numeric)))
+    if (K > 1 && (fp8 ? !HasFp8(plan_.numeric) : w.type != WeightType(plan_.numeric)))
       Fail(StrFormat("weight '%s' has another type than the engine's", w.name.c_str()));
     if (K > 1 && fp8) Weight(w.scale, "scale", N, 1);  // whose own scale is not looked at
   }
@@ -344,7 +348,7 @@ class OpVerifier {
     return &w;
   }
   void CheckQuantize(int64_t act) {
-    if (plan_.numeric != NumericClass::kFp8Tensor) return Fail("the engine's class does not quantize");
+    if (!HasFp8(plan_.numeric)) return Fail("the engine's class does not quantize");
     const WeightDef* w = Matrix();
     if (w == nullptr) return;
     Buffer(op_.in, "in", w->K * act, false);
@@ -535,6 +539,8 @@ Status VerifyPlan(const Plan& plan, uint64_t weight_blob_bytes) {
     return {StatusCode::kCorrupt, "plan: 'norm_eps' or 'q_scale' is not finite"};
   if (plan.on_cuda() != OnTensorCores(plan.numeric))
     return {StatusCode::kCorrupt, "plan: the numeric class is not one of its device"};
+  if (plan.on_cuda() && plan.kv_type != DType::kF8E4M3 && plan.kv_type != KvType(plan.numeric))
+    return {StatusCode::kCorrupt, "plan: keys and values have a type that the numeric class does not read"};
   if (plan.ops.empty()) return {StatusCode::kCorrupt, "plan: there are no ops"};
   if (plan.tp_rank >= plan.tp || plan.pp_rank >= plan.pp)
     return {StatusCode::kCorrupt, "plan: rank out of range"};

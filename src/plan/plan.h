@@ -98,7 +98,8 @@ struct Plan {
   float norm_eps = 0;
   float q_scale = 0;
   int page_size = 16;
-  DType kv_type = DType::kBf16;  // of KV pages; on CUDA e4m3 is possible (values as they are, scale 1)
+  DType kv_type =
+      DType::kBf16;  // of KV pages: KvType; on CUDA e4m3 is possible (values as they are, scale 1)
 
   std::vector<WeightDef> weights;
   std::vector<BufferDef> buffers;

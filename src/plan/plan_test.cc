@@ -381,6 +381,15 @@ TEST(VerifyPlan, CudaPlans) {
            if (w.K > 1) w.type = DType::kBf16;
        },
        ""},
+      {"f16 pages", [](Plan* p) { p->kv_type = DType::kF16; }, "keys and values"},
+      {"f16 rows", [](Plan* p) { p->ops[kOpGather + 1].out_type = DType::kF16; }, "another 16-bit type"},
+      {"f16 class, bf16 weights",
+       [](Plan* p) {
+         p->numeric = NumericClass::kFp8F16Tensor, p->kv_type = DType::kF16;
+         for (PlanOp& op : p->ops)
+           if (op.out_type == DType::kBf16) op.out_type = DType::kF16;
+       },
+       "has another type"},
       {"bf16 tactic for e4m3", [](Plan* p) { p->tactics[0].x_type = DType::kBf16; }, "another type"},
       {"f32 tactic", [](Plan* p) { p->tactics.back().x_type = DType::kF32; }, "another type"},
   };

@@ -116,7 +116,8 @@ inline void CheckPromptOutputs(Engine& engine, const Json& prompt, const std::ve
 
 // How far an engine may be from the reference, which computes in f32. What bf16 costs is measured by
 // transformers in bf16. On CUDA all that is multiplied is bf16: there its worst error is
-// allowed where that is more.
+// allowed where that is more. fp16 is measured by transformers in fp16, and keeps three bits more: an eighth
+// of what else is allowed.
 struct GoldenTolerance {
   double logprob;  // of each of the reference's ten best tokens, at a few positions
   double rms;     // of the ten best tokens of every position; hardly luck, as the worst of a few is (not f32)
@@ -125,6 +126,11 @@ struct GoldenTolerance {
 };
 inline GoldenTolerance ToleranceOf(const BuildSpec& spec, const Json& golden) {
   if (spec.dtype == DType::kF32) return {.logprob = 1e-3, .rms = 0, .hidden = 1e-4, .margin = 2e-3};
+  if (spec.dtype == DType::kF16)
+    return {.logprob = std::max(0.03 / 8, golden["fp16_reference_error"].get<double>()),
+            .rms = 0.7 * golden["fp16_reference_rms"].get<double>(),
+            .hidden = 0.01 / 8,
+            .margin = 0.05 / 8};
   GoldenTolerance tolerance = {.logprob = 0.03,
                                .rms = 0.7 * golden["bf16_reference_rms"].get<double>(),
                                .hidden = 0.01,

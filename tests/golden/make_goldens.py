@@ -7,7 +7,7 @@ the numpy twin; `checksums` in every file lets the C++ side prove that it has th
 
     python tests/golden/make_goldens.py            # all files
     python tests/golden/make_goldens.py qwen3 rope # some
-    python tests/golden/make_goldens.py --bf16     # what transformers loses in bf16, in all files as they are
+    python tests/golden/make_goldens.py --errors   # what transformers loses in 16 bits, in all files as they are
 
 Needs: torch 2.11, transformers 5.17, numpy. Nothing at run time of lathe or its tests needs Python.
 
@@ -18,6 +18,7 @@ prompts have `mean_hidden`, the mean over positions of the last hidden state. `b
 transformers' own bf16 (same weights, its default attention, on the CPU) is at worst from the logprobs in `top`;
 `bf16_reference_rms` is the root of the mean square over the ten likeliest tokens of every position. By these a GPU is
 measured that multiplies in bf16. The rms is hardly luck, the worst of a few positions is (docs/lab-notes-cuda.md).
+`fp16_reference_error` and `fp16_reference_rms` are the same in fp16, in the files of models that GPUs run.
 
 Models named gpu_* have sizes that CUDA kernels take: what a matmul reads is a multiple of 64, heads are of 64, 80,
 96, 128 and 256; 1 to 8 query heads share a key head. All engines run them, GPUs run only them.
@@ -281,22 +282,30 @@ def load_model(name, dtype, attention):
     return make_model(CONFIGS[name], SEEDS[name], dtype, attention)[0]
 
 
+def half_errors(name, prompts):
+    errors = errors_of(name, prompts, "bf16", torch.bfloat16)
+    if name.startswith("gpu_") or name == "tales-16m":
+        errors |= errors_of(name, prompts, "fp16", torch.float16)
+    return errors
+
+
 @torch.no_grad()
-def bf16_errors(name, prompts):
-    """Of transformers in bf16 with its default attention, over all prompts: the worst, and the rms."""
+def errors_of(name, prompts, label, dtype):
+    """Of transformers in that type with its default attention, over all prompts: the worst, and the rms."""
     worst, squares = 0, []
     for prompt in prompts:
         ids = torch.tensor([prompt["ids"]])
         want, got = (
             torch.log_softmax(load_model(name, *how)(ids, use_cache=False).logits[0].double(), dim=-1)
-            for how in ((torch.float32, "eager"), (torch.bfloat16, "sdpa")))
+            for how in ((torch.float32, "eager"), (dtype, "sdpa")))
         for position, top in prompt["top"].items():
             worst = max(worst, *(abs(float(got[int(position), token]) - logprob) for token, logprob in top))
         likeliest = want.topk(10).indices
         squares.append((got - want).gather(1, likeliest).pow(2).flatten())
     rms = float(torch.cat(squares).mean().sqrt())
-    print(f"  {name}: bf16 off by {worst:.4f}, rms {rms:.5f}")
-    return {"bf16_reference_error": round(worst, 4), "bf16_reference_rms": round(rms, 5)}
+    print(f"  {name}: {label} off by {worst:.5f}, rms {rms:.6f}")
+    digits = 4 if label == "bf16" else 5
+    return {f"{label}_reference_error": round(worst, digits), f"{label}_reference_rms": round(rms, digits + 1)}
 
 
 def prompt_ids(seed, length, vocab):
@@ -341,7 +350,7 @@ def synthetic_golden(name):
         prompts.append(result)
         print(f"  {name} {length}: logits std {std:.2f}, smallest margin {min(result['margins']):.4f}")
     write(name, {"transformers": transformers.__version__, "config": config, "seed": seed, "checksums": checksums,
-                 "rope": rope, **bf16_errors(name, prompts), "prompts": prompts})
+                 "rope": rope, **half_errors(name, prompts), "prompts": prompts})
 
 
 # Openings of public-domain texts and a chat, and for the long one a whole passage of "Shawl-Straps" (L. M. Alcott).
@@ -363,14 +372,14 @@ def tales_golden():
         print(f"  tales-16m {len(ids)}: logits std {std:.2f}, smallest margin {min(result['margins']):.4f}, "
               f"{tokenizer.decode(result['greedy'])!r}")
     write("tales-16m", {"transformers": transformers.__version__, "model": "models/tales-16m",
-                        **bf16_errors("tales-16m", prompts), "prompts": prompts})
+                        **half_errors("tales-16m", prompts), "prompts": prompts})
 
 
-def add_bf16_errors():
+def add_errors():
     for name in [*CONFIGS, "tales-16m"]:
         golden = json.loads((HERE / f"{name}.json").read_text())
         prompts = golden.pop("prompts")
-        write(name, {**golden, **bf16_errors(name, prompts), "prompts": prompts})
+        write(name, {**golden, **half_errors(name, prompts), "prompts": prompts})
 
 
 # Shapes and scalings of published models, and corners: name -> (config, lengths for dynamic).
@@ -420,8 +429,8 @@ def rope_golden():
 def main(names):
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    if names == ["--bf16"]:
-        add_bf16_errors()
+    if names == ["--errors"]:
+        add_errors()
         return
     for name in names or [*CONFIGS, "tales-16m", "rope"]:
         if name == "tales-16m":

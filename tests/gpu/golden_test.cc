@@ -1,5 +1,6 @@
 // Models of all families on the device against transformers' golden files, and tales-16m against the CPU
 // engine.
+#include "../e2e/determinism_check.h"
 #include "../e2e/golden_check.h"
 #include "gpu_test_util.h"
 #include "perplexity_text.h"
@@ -16,6 +17,22 @@ INSTANTIATE_TEST_SUITE_P(Families, GpuGolden, ::testing::ValuesIn(GpuGoldenNames
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });
+
+// In fp16: every kind of head, a window, biases, norms of heads, a tied head; and weights that were trained.
+class GpuGoldenHalf : public GpuTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(GpuGoldenHalf, LogprobsAndGreedyTokens) {
+  CheckGolden(GetParam(), {.dtype = DType::kF16, .target = "cuda"});
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GpuGoldenHalf,
+                         ::testing::Values("gpu_llama2_mha", "gpu_llama_biases", "gpu_llama_linear",
+                                           "gpu_mistral_window", "gpu_qwen3", "gpu_qwen3_mixed", "tales-16m"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 // The first `count` windows of the held-out tales.
 std::vector<std::vector<TokenId>> TalesWindows(const Engine& engine, int window, size_t count) {
@@ -69,6 +86,65 @@ Divergence DivergenceOf(const std::vector<float>& reference, const std::vector<f
   out.kl /= static_cast<double>(ids.size() - 1);
   out.nats /= static_cast<double>(ids.size() - 1);
   return out;
+}
+
+// Rounding to fp16 errs by an eighth of what rounding to bf16 does, so its KL divergence is about 1/64.
+TEST_F(GpuTest, HalfIsNearerToF32ThanBf16) {
+  const auto exact = LoadEngine(BuiltEngine(TalesDir(), {.dtype = DType::kF32}));
+  ASSERT_NE(exact, nullptr);
+  const auto windows = TalesWindows(*exact, 1024, 3);
+  const auto far = [&](DType type, std::optional<DType> keys) {
+    const auto engine =
+        LoadEngine(BuiltEngine(TalesDir(), {.dtype = type, .target = "cuda", .kv_dtype = keys}));
+    Divergence mean{.kl = std::nan("")};
+    if (engine == nullptr) return mean;
+    mean.kl = 0;
+    for (const auto& ids : windows) {
+      const auto want = exact->Logits(ids);
+      const auto got = engine->Logits(ids);
+      EXPECT_TRUE(want.ok() && got.ok());
+      if (!want.ok() || !got.ok()) return mean;
+      const Divergence one = DivergenceOf(*want, *got, ids, exact->model().vocab);
+      mean.kl += one.kl / static_cast<double>(windows.size());
+      mean.nats += one.nats / static_cast<double>(windows.size());
+    }
+    std::printf("%s, keys and values %s: mean KL to f32 %.2e, perplexity %+.4f %%\n",
+                std::string(ToString(type)).c_str(), keys ? "fp8" : "the same", mean.kl,
+                100 * (std::exp(mean.nats) - 1));
+    return mean;
+  };
+  const Divergence bf16 = far(DType::kBf16, {}), half = far(DType::kF16, {});
+  EXPECT_LT(half.kl, bf16.kl / 16);
+  EXPECT_LT(std::abs(half.nats), 2e-4);
+  const Divergence bf16_keys = far(DType::kBf16, DType::kF8E4M3),
+                   half_keys = far(DType::kF16, DType::kF8E4M3);
+  EXPECT_LT(half_keys.kl, bf16_keys.kl * 1.1);
+}
+
+// Weights so large that silu(gate) * up passes 65504. bf16 holds it; in fp16 the request ends with an error,
+// whether the prompt is one token or many, and the engine goes on.
+TEST_F(GpuTest, WhatHalfDoesNotHoldIsAnErrorAndNoToken) {
+  auto golden = ReadJsonFile(LATHE_SOURCE_DIR "/tests/golden/gpu_llama3_tied.json");
+  ASSERT_TRUE(golden.ok()) << golden.status().message();
+  (*golden)["config"]["initializer_range"] = 16.0;
+  (*golden)["config"]["tie_word_embeddings"] = false;
+  const std::string dir = ModelOf("overflowing", *golden);
+  for (const DType type : {DType::kF16, DType::kBf16}) {
+    const auto engine = LoadEngine(BuiltEngine(dir, {.dtype = type, .target = "cuda"}));
+    ASSERT_NE(engine, nullptr);
+    Rng rng(5);
+    for (const int length : {1, 40, 300}) {
+      const Answer answer =
+          RunAlone(*engine, GreedyRequest(Prompt::Ids(RandomIds(rng, length, engine->model().vocab)), 4));
+      if (type == DType::kF16) {
+        EXPECT_EQ(answer.finish, FinishReason::kError);
+        EXPECT_THAT(answer.error.message(), ::testing::HasSubstr("not finite"));
+        EXPECT_TRUE(answer.ids.empty());
+      } else {
+        EXPECT_NE(answer.finish, FinishReason::kError) << answer.error.message();
+      }
+    }
+  }
 }
 
 // A mean KL of less than 0.01 and 1 % of perplexity are asked for, and hold for fp8 keys and values, and for

@@ -19,7 +19,7 @@ bool IsNorm(const Op& op) { return op.code == OpCode::kRmsNorm || op.code == OpC
 }  // namespace
 
 Status QuantizeActivations(ir::Graph* graph, PassContext* context) {
-  if (context->numeric != NumericClass::kFp8Tensor) return Status::Ok();
+  if (!HasFp8(context->numeric)) return Status::Ok();
   const ir::Uses uses(*graph);
   // A norm writes e4m3 rows where nobody wants others.
   const auto made_as_e4m3 = [&](int value) {

@@ -17,7 +17,7 @@ int64_t RoundUpTo(int64_t value, int64_t unit) { return (value + unit - 1) / uni
 // Whether what `maker` makes stands rounding. On CPUs: normed rows, and the q of rope_append. What attention
 // and silu_mul make, and the rows of the head, stay f32 there. With them rounded too, logprobs of tales-16m
 // were off by up to 0.041 and those of llama2_mha by 0.033, where 0.03 is allowed; so they are off by 0.024
-// at most, at 2/3 of the products of a Llama shape still in pairs. Tensor cores read bf16 only.
+// at most, at 2/3 of the products of a Llama shape still in pairs. Tensor cores read 16 bits at most.
 bool StandsRounding(const Op& maker, const ir::ValueType& type, NumericClass numeric) {
   switch (maker.code) {
     case OpCode::kRmsNorm:
@@ -53,7 +53,7 @@ DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int 
 bool IsMatmul(const Op& op) { return op.code == OpCode::kMatmul || op.code == OpCode::kMatmulSiluMul; }
 
 bool IsFp8Matmul(const Op& op, const PassContext& context) {
-  if (context.numeric != NumericClass::kFp8Tensor || !IsMatmul(op)) return false;
+  if (!HasFp8(context.numeric) || !IsMatmul(op)) return false;
   const int layer = ir::LayerOf(op);
   return layer >= 0 && !Keeps(context.fp8_keep, op.weights[0].name, layer, context.n_layers);
 }

@@ -123,6 +123,7 @@ class EngineWeights {
   static float ElementAt(DType type, const std::byte* data, int64_t i) {
     if (type == DType::kF32) return reinterpret_cast<const float*>(data)[i];
     if (type == DType::kF8E4M3) return E4m3ToFloat(reinterpret_cast<const uint8_t*>(data)[i]);
+    if (type == DType::kF16) return ToFloat(reinterpret_cast<const Half*>(data)[i]);
     return ToFloat(reinterpret_cast<const Bf16*>(data)[i]);
   }
 
@@ -200,7 +201,9 @@ class EngineWeights {
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < cols; ++c) {
         const float value = want[static_cast<size_t>(r * cols + c)];
-        const float rounded = def.type == DType::kBf16 ? ToFloat(ToBf16(value)) : value;
+        const float rounded = def.type == DType::kBf16  ? ToFloat(ToBf16(value))
+                              : def.type == DType::kF16 ? ToFloat(ToHalf(value))
+                                                        : value;
         wrong += all[static_cast<size_t>(at(r) * def.K + c)] != rounded;
         covered[static_cast<size_t>((cut.rows.begin + r) * whole_cols + cut.cols.begin + c)] = true;
       }

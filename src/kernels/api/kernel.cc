@@ -52,6 +52,8 @@ std::string_view ToString(NumericClass c) {
     case NumericClass::kBf16Dot: return "bf16-dot";
     case NumericClass::kBf16Tensor: return "bf16-tensor";
     case NumericClass::kFp8Tensor: return "fp8-tensor";
+    case NumericClass::kF16Tensor: return "f16-tensor";
+    case NumericClass::kFp8F16Tensor: return "fp8-f16-tensor";
   }
   return "unknown";
 }

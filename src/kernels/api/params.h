@@ -18,16 +18,23 @@ enum class NumericClass : uint8_t {
   kBf16Fma,  // bf16 weights widened, f32 activations, one fused multiply-add per k
   kBf16Dot,  // bf16 weights, normed rows rounded to bf16, their products in pairs as vdpbf16ps adds them
   // On CUDA:
-  kBf16Tensor,  // bf16 weights, all that matmuls and attention read rounded to bf16, f32 sums
-  kFp8Tensor,   // as kBf16Tensor, but the layers' matmuls have e4m3 weights (an f32 scale for each output
-                // channel) and read e4m3 rows (an f32 scale for each, found as they are made)
+  kBf16Tensor,    // bf16 weights, all that matmuls and attention read rounded to bf16, f32 sums
+  kFp8Tensor,     // as kBf16Tensor, but the layers' matmuls have e4m3 weights (an f32 scale for each output
+                  // channel) and read e4m3 rows (an f32 scale for each, found as they are made)
+  kF16Tensor,     // as kBf16Tensor, with f16 in the place of bf16
+  kFp8F16Tensor,  // as kFp8Tensor, with f16 in the place of bf16
 };
-constexpr bool OnTensorCores(NumericClass c) {
-  return c == NumericClass::kBf16Tensor || c == NumericClass::kFp8Tensor;
+constexpr bool OnTensorCores(NumericClass c) { return c >= NumericClass::kBf16Tensor; }
+constexpr bool HasFp8(NumericClass c) {
+  return c == NumericClass::kFp8Tensor || c == NumericClass::kFp8F16Tensor;
+}
+constexpr bool HasF16(NumericClass c) {
+  return c == NumericClass::kF16Tensor || c == NumericClass::kFp8F16Tensor;
 }
 
-// Activations that an engine's class rounds: f32 (not at all) in kF32 and kBf16Fma, bf16 in the others.
+// Activations that an engine's class rounds: f32 (not at all) in kF32 and kBf16Fma, 16 bits in the others.
 constexpr DType ActivationType(NumericClass c) {
+  if (HasF16(c)) return DType::kF16;
   return c == NumericClass::kF32 || c == NumericClass::kBf16Fma ? DType::kF32 : DType::kBf16;
 }
 // The class of one matmul: an engine of kBf16Dot leaves some activations f32
@@ -35,10 +42,13 @@ constexpr DType ActivationType(NumericClass c) {
 constexpr NumericClass MatmulClass(NumericClass engine, DType x_type) {
   return engine == NumericClass::kBf16Dot && x_type == DType::kF32 ? NumericClass::kBf16Fma : engine;
 }
-// Of the embedding and the head; the layers' matrices of kFp8Tensor are e4m3.
-constexpr DType WeightType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
+// Of the embedding and the head; the layers' matrices are e4m3 where the class has fp8.
+constexpr DType WeightType(NumericClass c) {
+  if (HasF16(c)) return DType::kF16;
+  return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16;
+}
 // On CUDA the plan may ask for e4m3 instead.
-constexpr DType KvType(NumericClass c) { return c == NumericClass::kF32 ? DType::kF32 : DType::kBf16; }
+constexpr DType KvType(NumericClass c) { return WeightType(c); }
 
 // Weights packed over N: panels of kPanelN output columns; bf16 panels hold k in pairs.
 //   bf16: w[n / 64][k / 2][n % 64][k % 2]   f32: w[n / 64][k][n % 64]

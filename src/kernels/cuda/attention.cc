@@ -40,11 +40,13 @@ int DecodeSharedBytes(const AttentionShape& shape) {
 }
 
 std::string Suffix(const AttentionShape& shape) {
-  return StrFormat("d%d_g%d%s", shape.head_dim, shape.group(), shape.kv_fp8 ? "_fp8" : "");
+  return StrFormat("d%d_g%d%s%s", shape.head_dim, shape.group(), shape.kv_fp8 ? "_fp8" : "",
+                   shape.f16 ? "_f16" : "");
 }
 
 std::vector<std::string> ShapeDefines(const AttentionShape& shape) {
-  return {StrFormat("HEAD_DIM=%d", shape.head_dim), StrFormat("GROUP=%d", shape.group())};
+  return {StrFormat("HEAD_DIM=%d", shape.head_dim), StrFormat("GROUP=%d", shape.group()),
+          StrFormat("F16=%d", shape.f16 ? 1 : 0)};
 }
 
 }  // namespace
@@ -262,8 +264,8 @@ int PromptSharedBytes(const AttentionShape& shape, const PromptTactic& tactic) {
 KernelSource PromptKernel(const AttentionShape& shape, const PromptTactic& tactic) {
   KernelSource source;
   source.file = tactic.wgmma ? "attention_prompt_sm90.cu" : "attention_prompt.cu";
-  source.entry =
-      StrFormat("attention_prompt_%sd%d_g%d", tactic.wgmma ? "wgmma_" : "", shape.head_dim, shape.group());
+  source.entry = StrFormat("attention_prompt_%sd%d_g%d%s", tactic.wgmma ? "wgmma_" : "", shape.head_dim,
+                           shape.group(), shape.f16 ? "_f16" : "");
   source.defines = ShapeDefines(shape);
   if (tactic.wgmma) source.defines.push_back("TAKE_TURNS=1");
   source.threads = PromptThreads(tactic);
@@ -273,7 +275,7 @@ KernelSource PromptKernel(const AttentionShape& shape, const PromptTactic& tacti
 
 TensorMapSpec PromptMap(const AttentionShape& shape, abi::DevicePtr pool, int64_t n_pages) {
   TensorMapSpec spec;
-  spec.type = abi::kTensorBf16;
+  spec.type = shape.f16 ? abi::kTensorF16 : abi::kTensorBf16;
   spec.address = pool;
   spec.columns = static_cast<uint64_t>(shape.head_dim);
   spec.rows = static_cast<uint64_t>(n_pages) * 2 * static_cast<uint64_t>(shape.n_kv_heads) * kPageSize;
@@ -303,8 +305,10 @@ Status LaunchPrompt(const Kernel& kernel, const AttentionShape& shape, const Pro
 KernelSource WidenKernel(const AttentionShape& shape) {
   KernelSource source;
   source.file = "widen_pages.cu";
-  source.entry = StrFormat("widen_pages_%lld", static_cast<long long>(shape.page_elements()));
-  source.defines = {StrFormat("PAGE_ELEMENTS=%lld", static_cast<long long>(shape.page_elements()))};
+  source.entry =
+      StrFormat("widen_pages_%lld%s", static_cast<long long>(shape.page_elements()), shape.f16 ? "_f16" : "");
+  source.defines = {StrFormat("PAGE_ELEMENTS=%lld", static_cast<long long>(shape.page_elements())),
+                    StrFormat("F16=%d", shape.f16 ? 1 : 0)};
   source.threads = 512;
   return source;
 }
@@ -356,15 +360,22 @@ std::vector<KernelSource> AttentionKernels(int sm) {
                          {80, 32, 32},
                          {96, 32, 32},
                          {256, 16, 4}}) {
-    for (const bool fp8 : {false, true}) {
-      const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8};
-      add(DecodeKernel(shape));
-      add(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
-      if (fp8) add(WidenKernel(shape));
+    // What f16 changes is a letter of an instruction: every size in bf16, some in both types.
+    const bool both = h.n_kv_heads == 8 || h.head_dim == 80 || h.head_dim == 256;
+    for (const bool f16 : {false, true}) {
+      if (f16 && !both) continue;
+      for (const bool fp8 : {false, true}) {
+        const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8, f16};
+        add(DecodeKernel(shape));
+        add(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
+        if (fp8) add(WidenKernel(shape));
+      }
     }
   }
   // The way without wgmma compiles where there is wgmma, too.
-  if (sm == 90) add(PromptKernel({128, 32, 8, false}, {.wgmma = false, .tile_rows = 128, .blocks = 0}));
+  if (sm == 90)
+    for (const bool f16 : {false, true})
+      add(PromptKernel({128, 32, 8, false, f16}, {.wgmma = false, .tile_rows = 128, .blocks = 0}));
   return sources;
 }
 

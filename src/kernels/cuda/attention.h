@@ -17,6 +17,7 @@ struct AttentionShape {
   int head_dim = 0;  // 64, 80, 96, 128, 256
   int n_heads = 0, n_kv_heads = 0;
   bool kv_fp8 = false;
+  bool f16 = false;  // the 16-bit type: of q, of the output, and of keys and values unless fp8; else bf16
 
   int group() const { return n_heads / n_kv_heads; }
   int64_t page_elements() const { return int64_t{2} * n_kv_heads * kPageSize * head_dim; }
@@ -101,7 +102,7 @@ PromptBounds BoundPrompt(const AttentionShape& shape, const PromptTactic& tactic
 int MaxPromptTiles(const AttentionShape& shape, const PromptTactic& tactic, int rows, int slices);
 
 KernelSource PromptKernel(const AttentionShape& shape, const PromptTactic& tactic);
-// The pool of bf16 pages as the wgmma kernel's copies see it: one row a token of a head's keys or values.
+// The pool of 16-bit pages as the wgmma kernel's copies see it: one row a token of a head's keys or values.
 TensorMapSpec PromptMap(const AttentionShape& shape, abi::DevicePtr pool, int64_t n_pages);
 // `map`: of EncodeTensorMap(PromptMap); not read without wgmma. `tiles`: at most so many (params.n_tiles
 // tells how many).
@@ -109,7 +110,7 @@ Status LaunchPrompt(const Kernel& kernel, const AttentionShape& shape, const Pro
                     const abi::TensorMap& map, const PromptParams& params, int tiles, abi::Stream stream,
                     bool overlap_previous);
 
-// fp8 pages to bf16 ones, which prompt attention reads.
+// fp8 pages to 16-bit ones, which prompt attention reads.
 KernelSource WidenKernel(const AttentionShape& shape);
 
 // Scores are scaled by this in base 2.

@@ -63,7 +63,7 @@ void AddWgmma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic
     // The smallest tile that holds all tokens.
     if (tokens < p.m || (tokens > 8 && tokens / 2 >= p.m)) continue;
     for (const int rows : {64, 128}) {
-      if (rows == 64 && p.epilogue == GemmEpilogue::kSiluBf16) continue;
+      if (rows == 64 && IsSilu(p.epilogue)) continue;
       for (const int split : {1, 2, 4, 8}) {
         if (split > 1 && k_tiles < 4 * split) continue;
         for (const int blocks : {1, 2}) {
@@ -118,7 +118,7 @@ void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>*
 }
 
 bool TakesShape(const GemmProblem& p) {
-  const int row_step = p.epilogue == GemmEpilogue::kSiluBf16 ? 128 : 16;
+  const int row_step = IsSilu(p.epilogue) ? 128 : 16;
   return p.m > 0 && p.n > 0 && p.k > 0 && p.n % row_step == 0 && p.k % 64 == 0;
 }
 
@@ -127,7 +127,7 @@ const char* TypeName(GemmType type) {
 }
 
 std::string KernelName(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
-  static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu"};
+  static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
   return "gemm_" + ToString(t) + "_" + TypeName(type) + "_" + kEpilogues[static_cast<int>(epilogue)];
 }
 
@@ -148,6 +148,12 @@ TensorMapSpec MapOf(abi::DevicePtr address, int rows, const GemmProblem& p, int 
 }
 
 }  // namespace
+
+bool IsGemmPair(GemmType type, GemmEpilogue epilogue) {
+  const bool bf16 = epilogue == GemmEpilogue::kBf16 || epilogue == GemmEpilogue::kSiluBf16;
+  const bool f16 = epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
+  return !(type == GemmType::kBf16 && f16) && !(type == GemmType::kF16 && bf16);
+}
 
 double GemmProblem::bytes() const {
   const double in = (static_cast<double>(n) + m) * k * element_bytes();
@@ -232,7 +238,7 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip
   for (const int tokens : {128, 192}) {
     if (tokens == 192 && p.m <= 128) continue;
     for (const int rows : {64, 96, 128, 160, 192, 224, 256}) {
-      if (p.epilogue == GemmEpilogue::kSiluBf16 && rows % 128 != 0) continue;
+      if (IsSilu(p.epilogue) && rows % 128 != 0) continue;
       for (const auto& [cluster, split] :
            {std::pair(1, 1), std::pair(2, 1), std::pair(1, 2), std::pair(1, 4)}) {
         GemmTactic t{.kind = GemmKind::kPrompt,
@@ -295,12 +301,16 @@ int GemmSharedBytes(const GemmTactic& t, GemmType) {
 
 KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
   LATHE_CHECK(t.kind != GemmKind::kCublasLt);
+  LATHE_CHECK(IsGemmPair(type, epilogue));
+  const bool f16 =
+      type == GemmType::kF16 || epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
   static const char* const kFiles[] = {"gemm_stream.cu", "gemm_wgmma.cu", "gemm_mma.cu", "gemm_prompt.cu"};
   KernelSource source;
   source.file = kFiles[static_cast<int>(t.kind)];
   source.entry = KernelName(t, type, epilogue);
   source.defines = {StrFormat("TYPE=%d", static_cast<int>(type)),
                     StrFormat("EPILOGUE=%d", static_cast<int>(epilogue)),
+                    StrFormat("F16=%d", f16),
                     StrFormat("ROWS=%d", t.rows),
                     StrFormat("TOKENS=%d", t.tokens),
                     StrFormat("STAGES=%d", t.stages),
@@ -350,9 +360,11 @@ std::vector<KernelSource> GemmKernels(int sm) {
   };
   for (const GemmType type : {GemmType::kBf16, GemmType::kF16, GemmType::kE4m3}) {
     for (const GemmEpilogue epilogue :
-         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16,
+          GemmEpilogue::kF16, GemmEpilogue::kSiluF16}) {
+      if (!IsGemmPair(type, epilogue)) continue;
       // One epilogue tries all sizes; the others differ by a line.
-      const bool all = epilogue == GemmEpilogue::kBf16 && type != GemmType::kF16;
+      const bool all = epilogue == GemmEpilogue::kBf16;
       for (const int m :
            all ? std::vector{1, 2, 4, 8, 16, 32, 64, 256, 512, 4096} : std::vector{4, 64, 4096}) {
         const GemmProblem problem{type, epilogue, m, 4096, 4096};

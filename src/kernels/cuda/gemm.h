@@ -17,7 +17,12 @@ enum class GemmEpilogue : int {
   kBf16 = LATHE_GEMM_BF16_OUT,
   kAddF32 = LATHE_GEMM_ADD_F32,      // y f32 = residual + …
   kSiluBf16 = LATHE_GEMM_SILU_BF16,  // W's rows interleaved [gate 64 | up 64]; y has n / 2 columns
+  kF16 = LATHE_GEMM_F16_OUT,
+  kSiluF16 = LATHE_GEMM_SILU_F16,
 };
+constexpr bool IsSilu(GemmEpilogue e) { return e == GemmEpilogue::kSiluBf16 || e == GemmEpilogue::kSiluF16; }
+// Whether a kernel computes it: 16-bit operands leave f32, or 16 bits of their own type.
+bool IsGemmPair(GemmType type, GemmEpilogue epilogue);
 
 struct GemmProblem {
   GemmType type = GemmType::kBf16;
@@ -25,7 +30,7 @@ struct GemmProblem {
   int m = 0, n = 0, k = 0;
 
   int element_bytes() const { return type == GemmType::kE4m3 ? 1 : 2; }
-  int columns() const { return epilogue == GemmEpilogue::kSiluBf16 ? n / 2 : n; }
+  int columns() const { return IsSilu(epilogue) ? n / 2 : n; }
   int out_bytes() const {
     return epilogue == GemmEpilogue::kF32 || epilogue == GemmEpilogue::kAddF32 ? 4 : 2;
   }
@@ -83,7 +88,7 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& problem, const GemmChip
 // The choice without a measurement (engines built without a device): a fixed rule over the candidates.
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip);
 
-// The kernel of an own tactic, named uniquely by tactic, type and epilogue.
+// The kernel of an own tactic, named uniquely by tactic, type and epilogue, which are an IsGemmPair.
 KernelSource GemmKernel(const GemmTactic& tactic, GemmType type, GemmEpilogue epilogue);
 int GemmThreads(const GemmTactic& tactic);
 int GemmSharedBytes(const GemmTactic& tactic, GemmType type);

@@ -77,25 +77,32 @@ Status GemmMeasurer::FillPool(const DeviceBuffer& pool, const void* pattern, int
 }
 
 Status GemmMeasurer::FillFor(GemmType type) {
-  const int wanted = type == GemmType::kE4m3 ? 8 : 16;
-  if (filled_ == wanted) return Status::Ok();
-  filled_ = wanted;
+  if (filled_ == static_cast<int>(type)) return Status::Ok();
+  filled_ = static_cast<int>(type);
   // x holds the pattern backwards, so that a product mistaken for its transpose is found out.
   const auto fill = [&](auto pattern) -> Status {
-    const int64_t bytes = kPattern * wanted / 8;
+    const auto bytes = static_cast<int64_t>(pattern.size() * sizeof(pattern[0]));
     LATHE_RETURN_IF_ERROR(FillPool(weights_, pattern.data(), bytes));
     std::reverse(pattern.begin(), pattern.end());
     LATHE_RETURN_IF_ERROR(FillPool(x_, pattern.data(), bytes));
     return Synchronize(stream_);
   };
-  return wanted == 8 ? fill(pattern8_) : fill(pattern16_);
+  if (type != GemmType::kF16) return type == GemmType::kE4m3 ? fill(pattern8_) : fill(pattern16_);
+  std::vector<uint16_t> halves(pattern16_.size());
+  for (size_t i = 0; i < halves.size(); ++i) halves[i] = HalfAt(i);
+  return fill(std::move(halves));
+}
+
+// The same number as bf16's, with last bits that bf16 has not.
+uint16_t GemmMeasurer::HalfAt(size_t at) const {
+  return static_cast<uint16_t>(ToHalf(ToFloat(Bf16{pattern16_[at]})).bits ^ at % 8);
 }
 
 float GemmMeasurer::ElementAt(GemmType type, int64_t index, bool of_x) const {
   const int64_t in_pattern = index % kPattern;
   const size_t at = static_cast<size_t>(of_x ? kPattern - 1 - in_pattern : in_pattern);
   if (type == GemmType::kE4m3) return E4m3ToFloat(pattern8_[at]);
-  return type == GemmType::kF16 ? HalfToFloat(pattern16_[at]) : ToFloat(Bf16{pattern16_[at]});
+  return type == GemmType::kF16 ? HalfToFloat(HalfAt(at)) : ToFloat(Bf16{pattern16_[at]});
 }
 
 double GemmMeasurer::Expected64(const GemmProblem& problem, int t, int n) const {
@@ -309,13 +316,14 @@ Expected<double> GemmMeasurer::ReadBandwidth() {
 
 Expected<std::unique_ptr<LtMatmul>> GemmMeasurer::Library(const GemmProblem& problem) const {
   if (lt_ == nullptr) return Error(StatusCode::kUnsupported, "cuBLASLt is not there");
-  if (problem.epilogue == GemmEpilogue::kSiluBf16) {
+  if (IsSilu(problem.epilogue)) {
     return Error(StatusCode::kUnsupported, "cuBLASLt does not fuse SiLU over interleaved rows");
   }
   LtMatmulSpec spec;
   spec.in = LtType(problem.type);
-  spec.out = problem.out_bytes() == 4 ? abi::kR32F : abi::kR16BF;
-  if (problem.type == GemmType::kF16 && spec.out == abi::kR16BF) spec.out = abi::kR16F;
+  spec.out = problem.out_bytes() == 4                 ? abi::kR32F
+             : problem.epilogue == GemmEpilogue::kF16 ? abi::kR16F
+                                                      : abi::kR16BF;
   spec.m = problem.m;
   spec.n = problem.n;
   spec.k = problem.k;
@@ -386,11 +394,13 @@ Status GemmMeasurer::ReadOutput(const GemmProblem& problem, std::vector<float>* 
         CopyToHost(device_, y->data(), y_.address(), static_cast<int64_t>(count) * 4, stream_.get()));
     return Synchronize(stream_);
   }
-  std::vector<Bf16> raw(count);
+  const bool f16 = problem.epilogue == GemmEpilogue::kF16 || problem.epilogue == GemmEpilogue::kSiluF16;
+  std::vector<uint16_t> raw(count);
   LATHE_RETURN_IF_ERROR(
       CopyToHost(device_, raw.data(), y_.address(), static_cast<int64_t>(count) * 2, stream_.get()));
   LATHE_RETURN_IF_ERROR(Synchronize(stream_));
-  std::transform(raw.begin(), raw.end(), y->begin(), [](Bf16 v) { return ToFloat(v); });
+  std::transform(raw.begin(), raw.end(), y->begin(),
+                 [f16](uint16_t v) { return f16 ? HalfToFloat(v) : ToFloat(Bf16{v}); });
   return Status::Ok();
 }
 

@@ -95,6 +95,7 @@ class GemmMeasurer {
   // Fills the pools with `type`'s pattern if they hold another's.
   Status FillFor(GemmType type);
   Status FillPool(const DeviceBuffer& pool, const void* pattern, int64_t bytes);
+  uint16_t HalfAt(size_t at) const;
   float ElementAt(GemmType type, int64_t index, bool of_x) const;
 
   const Device& device_;

@@ -7,7 +7,7 @@ namespace lathe::cuda {
 namespace {
 
 constexpr const char* kTypes[] = {"bf16", "f16", "e4m3"};
-constexpr const char* kEpilogues[] = {"f32", "bf16", "add", "silu"};
+constexpr const char* kEpilogues[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
 
 auto Key(const GemmProblem& p) { return std::tuple(p.n, p.k, p.type, p.epilogue, p.m); }
 

@@ -24,7 +24,9 @@ template <typename Fn>
 void ForEachProblem(const Fn& fn) {
   for (const GemmType type : {GemmType::kBf16, GemmType::kF16, GemmType::kE4m3}) {
     for (const GemmEpilogue epilogue :
-         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16}) {
+         {GemmEpilogue::kF32, GemmEpilogue::kBf16, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16,
+          GemmEpilogue::kF16, GemmEpilogue::kSiluF16}) {
+      if (!IsGemmPair(type, epilogue)) continue;
       for (const int m : kTokens) {
         for (const auto& [n, k] : {std::pair(4096, 14336), std::pair(256, 64), std::pair(896, 4864)}) {
           fn(GemmProblem{type, epilogue, m, n, k});
@@ -89,6 +91,7 @@ TEST(GemmPolicy, ShapesThatNoKernelTakes) {
   EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 1, 4096, 100}, chip).empty());
   EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 1, 15, 64}, chip).empty());
   EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kSiluBf16, 1, 192, 64}, chip).empty());
+  EXPECT_TRUE(GemmCandidates({GemmType::kF16, GemmEpilogue::kSiluF16, 1, 192, 64}, chip).empty());
   EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 0, 64, 64}, chip).empty());
 }
 
@@ -115,6 +118,7 @@ TEST(GemmPolicy, TacticsAreReadAsTheyAreWritten) {
 TEST(GemmPolicy, BytesAreThoseThatMustMove) {
   const GemmProblem p{GemmType::kBf16, GemmEpilogue::kSiluBf16, 2, 256, 64};
   EXPECT_EQ(p.bytes(), (256 + 2) * 64 * 2 + 2 * 128 * 2);
+  EXPECT_EQ(GemmProblem({GemmType::kE4m3, GemmEpilogue::kSiluF16, 2, 256, 64}).columns(), 128);
   const GemmProblem add{GemmType::kE4m3, GemmEpilogue::kAddF32, 1, 128, 64};
   EXPECT_EQ(add.bytes(), (128 + 1) * 64 + 2 * 128 * 4);
 }

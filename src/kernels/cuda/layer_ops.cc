@@ -54,7 +54,7 @@ KernelSource EmbedKernel(int hidden, DType table) {
   LATHE_CHECK_EQ(hidden % 8, 0);
   const bool half = table == DType::kF16;
   return Source("embed.cu", StrFormat("embed_%d%s", hidden, half ? "_f16" : ""),
-                {StrFormat("HIDDEN=%d", hidden), StrFormat("TABLE_F16=%d", half)}, kEmbedThreads);
+                {StrFormat("HIDDEN=%d", hidden), StrFormat("F16=%d", half)}, kEmbedThreads);
 }
 Status LaunchEmbed(const Kernel& kernel, const EmbedParams& params, int rows, abi::Stream stream,
                    bool overlap_previous) {
@@ -63,10 +63,12 @@ Status LaunchEmbed(const Kernel& kernel, const EmbedParams& params, int rows, ab
 
 KernelSource NormKernel(const NormVariant& v) {
   LATHE_CHECK_EQ(v.hidden % 8, 0);
+  const bool f16 = v.f16 && (v.delta == NormVariant::k16Delta || v.out == NormVariant::k16);
   return Source("norm.cu",
-                StrFormat("norm_%d_delta%d_out%d%s", v.hidden, v.delta, v.out, v.gather ? "_gather" : ""),
+                StrFormat("norm_%d_delta%d_out%d%s%s", v.hidden, v.delta, v.out, v.gather ? "_gather" : "",
+                          f16 ? "_f16" : ""),
                 {StrFormat("HIDDEN=%d", v.hidden), StrFormat("DELTA=%d", v.delta), StrFormat("OUT=%d", v.out),
-                 StrFormat("GATHER=%d", v.gather)},
+                 StrFormat("GATHER=%d", v.gather), StrFormat("F16=%d", f16)},
                 RowThreads(v.hidden));
 }
 Status LaunchNorm(const Kernel& kernel, const NormVariant& variant, const NormParams& params, int rows,
@@ -88,13 +90,14 @@ Status LaunchRopeTable(const Kernel& kernel, int rotary_dim, const RopeTablePara
 KernelSource RopeKernel(const RopeVariant& v) {
   LATHE_CHECK(v.head_dim % 16 == 0 && v.rotary_dim % 16 == 0 && v.rotary_dim <= v.head_dim &&
               v.head_dim <= 256);
-  return Source("rope_append.cu",
-                StrFormat("rope_append_d%d_r%d%s%s%s%s", v.head_dim, v.rotary_dim, v.qkv_f32 ? "_f32" : "",
-                          v.bias ? "_bias" : "", v.qk_norm ? "_norm" : "", v.kv_fp8 ? "_fp8" : ""),
-                {StrFormat("HEAD_DIM=%d", v.head_dim), StrFormat("ROTARY_DIM=%d", v.rotary_dim),
-                 StrFormat("QKV_F32=%d", v.qkv_f32), StrFormat("HAS_BIAS=%d", v.bias),
-                 StrFormat("QK_NORM=%d", v.qk_norm), StrFormat("KV_FP8=%d", v.kv_fp8)},
-                kRopeThreads);
+  return Source(
+      "rope_append.cu",
+      StrFormat("rope_append_d%d_r%d%s%s%s%s%s", v.head_dim, v.rotary_dim, v.qkv_f32 ? "_f32" : "",
+                v.bias ? "_bias" : "", v.qk_norm ? "_norm" : "", v.kv_fp8 ? "_fp8" : "", v.f16 ? "_f16" : ""),
+      {StrFormat("HEAD_DIM=%d", v.head_dim), StrFormat("ROTARY_DIM=%d", v.rotary_dim),
+       StrFormat("QKV_F32=%d", v.qkv_f32), StrFormat("HAS_BIAS=%d", v.bias),
+       StrFormat("QK_NORM=%d", v.qk_norm), StrFormat("KV_FP8=%d", v.kv_fp8), StrFormat("F16=%d", v.f16)},
+      kRopeThreads);
 }
 Status LaunchRope(const Kernel& kernel, const RopeVariant& variant, const RopeParams& params,
                   abi::Stream stream, bool overlap_previous) {
@@ -105,10 +108,12 @@ Status LaunchRope(const Kernel& kernel, const RopeVariant& variant, const RopePa
 
 KernelSource ActivationKernel(const ActivationVariant& v) {
   LATHE_CHECK_EQ(v.ffn % 64, 0);
-  return Source(
-      "activation.cu", StrFormat("%s_mul_%d%s", v.gelu ? "gelu" : "silu", v.ffn, v.out_fp8 ? "_fp8" : ""),
-      {StrFormat("FFN=%d", v.ffn), StrFormat("GELU=%d", v.gelu), StrFormat("OUT_FP8=%d", v.out_fp8)},
-      v.out_fp8 ? RowThreads(v.ffn) : kActivationThreads);
+  return Source("activation.cu",
+                StrFormat("%s_mul_%d%s%s", v.gelu ? "gelu" : "silu", v.ffn, v.out_fp8 ? "_fp8" : "",
+                          v.f16 ? "_f16" : ""),
+                {StrFormat("FFN=%d", v.ffn), StrFormat("GELU=%d", v.gelu), StrFormat("OUT_FP8=%d", v.out_fp8),
+                 StrFormat("F16=%d", v.f16)},
+                v.out_fp8 ? RowThreads(v.ffn) : kActivationThreads);
 }
 Status LaunchActivation(const Kernel& kernel, const ActivationVariant& v, const ActivationParams& params,
                         int rows, abi::Stream stream, bool overlap_previous) {
@@ -119,10 +124,10 @@ Status LaunchActivation(const Kernel& kernel, const ActivationVariant& v, const 
                     kActivationThreads, stream, overlap_previous, params);
 }
 
-KernelSource QuantizeKernel(int columns) {
+KernelSource QuantizeKernel(int columns, bool f16) {
   LATHE_CHECK_EQ(columns % 8, 0);
-  return Source("quantize.cu", StrFormat("quantize_%d", columns), {StrFormat("COLUMNS=%d", columns)},
-                RowThreads(columns));
+  return Source("quantize.cu", StrFormat("quantize_%d%s", columns, f16 ? "_f16" : ""),
+                {StrFormat("COLUMNS=%d", columns), StrFormat("F16=%d", f16)}, RowThreads(columns));
 }
 Status LaunchQuantize(const Kernel& kernel, int columns, const QuantizeParams& params, int rows,
                       abi::Stream stream, bool overlap_previous) {
@@ -140,18 +145,26 @@ std::vector<KernelSource> LayerKernels() {
   std::vector<KernelSource> sources;
   for (const int hidden : {64, 2048, 4096, 8192}) {
     sources.push_back(EmbedKernel(hidden, DType::kBf16));
-    for (const auto delta : {NormVariant::kNone, NormVariant::kBf16Delta, NormVariant::kF32Delta}) {
-      for (const auto out : {NormVariant::kBf16, NormVariant::kE4m3, NormVariant::kF32})
+    for (const auto delta : {NormVariant::kNone, NormVariant::k16Delta, NormVariant::kF32Delta}) {
+      for (const auto out : {NormVariant::k16, NormVariant::kE4m3, NormVariant::kF32})
         sources.push_back(NormKernel({hidden, delta, out, out == NormVariant::kF32}));
     }
-    sources.push_back(QuantizeKernel(hidden));
+    sources.push_back(QuantizeKernel(hidden, false));
   }
   sources.push_back(EmbedKernel(4096, DType::kF16));
+  sources.push_back(NormKernel({4096, NormVariant::k16Delta, NormVariant::k16, false, true}));
+  sources.push_back(NormKernel({4096, NormVariant::kF32Delta, NormVariant::k16, true, true}));
+  sources.push_back(NormKernel({4096, NormVariant::k16Delta, NormVariant::kE4m3, false, true}));
+  sources.push_back(QuantizeKernel(4096, true));
+  sources.push_back(ActivationKernel({14336, false, false, true}));
+  sources.push_back(ActivationKernel({14336, false, true, true}));
   for (const int head_dim : {64, 80, 96, 128, 256}) {
     sources.push_back(RopeTableKernel(head_dim));
     for (const bool fp8 : {false, true}) {
       sources.push_back(RopeKernel({head_dim, head_dim, false, head_dim == 64, head_dim == 128, fp8}));
       sources.push_back(RopeKernel({head_dim, 32, true, false, head_dim == 80, fp8}));
+      if (head_dim == 128 || head_dim == 80)
+        sources.push_back(RopeKernel({head_dim, 32, true, false, head_dim == 80, fp8, true}));
     }
   }
   for (const int ffn : {192, 14336, 28672}) {

@@ -19,9 +19,10 @@ Status LaunchEmbed(const Kernel& kernel, const EmbedParams& params, int rows, ab
 // What a norm reads and writes; the compiled kernel has it as constants.
 struct NormVariant {
   int hidden = 0;
-  enum Delta { kNone = 0, kBf16Delta = 1, kF32Delta = 2 } delta = kNone;
-  enum Out { kBf16 = 1, kE4m3 = 2, kF32 = 3 } out = kBf16;
+  enum Delta { kNone = 0, k16Delta = 1, kF32Delta = 2 } delta = kNone;
+  enum Out { k16 = 1, kE4m3 = 2, kF32 = 3 } out = k16;
   bool gather = false;  // of the rows that NormParams::rows lists
+  bool f16 = false;     // the 16-bit type of delta and out; else bf16
 };
 KernelSource NormKernel(const NormVariant& variant);
 Status LaunchNorm(const Kernel& kernel, const NormVariant& variant, const NormParams& params, int rows,
@@ -33,7 +34,7 @@ Status LaunchRopeTable(const Kernel& kernel, int rotary_dim, const RopeTablePara
 
 struct RopeVariant {
   int head_dim = 0, rotary_dim = 0;  // both multiples of 16
-  bool qkv_f32 = false, bias = false, qk_norm = false, kv_fp8 = false;
+  bool qkv_f32 = false, bias = false, qk_norm = false, kv_fp8 = false, f16 = false;
 };
 KernelSource RopeKernel(const RopeVariant& variant);
 Status LaunchRope(const Kernel& kernel, const RopeVariant& variant, const RopeParams& params,
@@ -41,13 +42,13 @@ Status LaunchRope(const Kernel& kernel, const RopeVariant& variant, const RopePa
 
 struct ActivationVariant {
   int ffn = 0;  // multiple of 64
-  bool gelu = false, out_fp8 = false;
+  bool gelu = false, out_fp8 = false, f16 = false;
 };
 KernelSource ActivationKernel(const ActivationVariant& variant);
 Status LaunchActivation(const Kernel& kernel, const ActivationVariant& variant,
                         const ActivationParams& params, int rows, abi::Stream stream, bool overlap_previous);
 
-KernelSource QuantizeKernel(int columns);
+KernelSource QuantizeKernel(int columns, bool f16);
 Status LaunchQuantize(const Kernel& kernel, int columns, const QuantizeParams& params, int rows,
                       abi::Stream stream, bool overlap_previous);
 

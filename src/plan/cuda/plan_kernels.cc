@@ -24,9 +24,11 @@ DType TypeOfInput(const Plan& plan, const PlanOp& reader, int buffer) {
 }
 
 GemmEpilogue EpilogueOf(const PlanOp& op) {
-  if (op.silu_mul) return GemmEpilogue::kSiluBf16;
+  const bool f16 = op.out_type == DType::kF16;
+  if (op.silu_mul) return f16 ? GemmEpilogue::kSiluF16 : GemmEpilogue::kSiluBf16;
   if (op.in2 >= 0) return GemmEpilogue::kAddF32;
-  return op.out_type == DType::kF32 ? GemmEpilogue::kF32 : GemmEpilogue::kBf16;
+  if (op.out_type == DType::kF32) return GemmEpilogue::kF32;
+  return f16 ? GemmEpilogue::kF16 : GemmEpilogue::kBf16;
 }
 
 // Kernels by name, each once, in the order in which they are first used.
@@ -79,12 +81,15 @@ AttentionShape AttentionShapeOf(const Plan& plan) {
   return {.head_dim = plan.head_dim,
           .n_heads = plan.n_heads,
           .n_kv_heads = plan.n_kv_heads,
-          .kv_fp8 = plan.kv_type == DType::kF8E4M3};
+          .kv_fp8 = plan.kv_type == DType::kF8E4M3,
+          .f16 = HasF16(plan.numeric)};
 }
 
 GemmProblem GemmProblemOf(const Plan& plan, const PlanOp& op, int m) {
   const WeightDef& w = WeightOf(plan, op);
-  return {.type = w.type == DType::kF8E4M3 ? GemmType::kE4m3 : GemmType::kBf16,
+  return {.type = w.type == DType::kF8E4M3 ? GemmType::kE4m3
+                  : w.type == DType::kF16  ? GemmType::kF16
+                                           : GemmType::kBf16,
           .epilogue = EpilogueOf(op),
           .m = m,
           .n = PaddedN(w),
@@ -111,14 +116,14 @@ int NormDelta(const Plan& plan, const PlanOp& op) {
 }
 
 NormVariant NormVariantOf(const Plan& plan, const PlanOp& op) {
-  NormVariant variant{.hidden = plan.hidden, .gather = op.logit_rows};
+  NormVariant variant{.hidden = plan.hidden, .gather = op.logit_rows, .f16 = HasF16(plan.numeric)};
   const int delta = NormDelta(plan, op);
   if (delta >= 0)
     variant.delta =
-        TypeOfInput(plan, op, delta) == DType::kF32 ? NormVariant::kF32Delta : NormVariant::kBf16Delta;
-  variant.out = op.out_type == DType::kF32    ? NormVariant::kF32
-                : op.out_type == DType::kBf16 ? NormVariant::kBf16
-                                              : NormVariant::kE4m3;
+        TypeOfInput(plan, op, delta) == DType::kF32 ? NormVariant::kF32Delta : NormVariant::k16Delta;
+  variant.out = op.out_type == DType::kF32      ? NormVariant::kF32
+                : op.out_type == DType::kF8E4M3 ? NormVariant::kE4m3
+                                                : NormVariant::k16;
   return variant;
 }
 
@@ -128,7 +133,8 @@ RopeVariant RopeVariantOf(const Plan& plan, const PlanOp& op) {
           .qkv_f32 = TypeOfInput(plan, op, op.in) == DType::kF32,
           .bias = false,  // the matmul has added it
           .qk_norm = op.gain >= 0,
-          .kv_fp8 = plan.kv_type == DType::kF8E4M3};
+          .kv_fp8 = plan.kv_type == DType::kF8E4M3,
+          .f16 = HasF16(plan.numeric)};
 }
 
 Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& chip) {
@@ -151,7 +157,9 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
         kernels.Add(PromptKernel(shape, PromptTacticOf(shape, chip.sm, chip.multiprocessors)));
         if (shape.kv_fp8) kernels.Add(WidenKernel(shape));
         break;
-      case PlanOpKind::kQuantize: kernels.Add(QuantizeKernel(static_cast<int>(WeightOf(plan, op).K))); break;
+      case PlanOpKind::kQuantize:
+        kernels.Add(QuantizeKernel(static_cast<int>(WeightOf(plan, op).K), HasF16(plan.numeric)));
+        break;
       case PlanOpKind::kAllReduce:
       case PlanOpKind::kAllGather:
       case PlanOpKind::kSend:

@@ -11,7 +11,7 @@ const std::vector<Setting>& Settings() {
   static const std::vector<Setting> table = {
       {"model", "Model", T::kString, 0, kPath, {}, &C::model, "none",
        "An engine file, or a model's directory (built once into the cache); also the command's argument"},
-      {"dtype", "Model", T::kString, 0, 16, {"", "bf16", "f32", "fp8"}, &C::dtype, "bf16",
+      {"dtype", "Model", T::kString, 0, 16, {"", "auto", "bf16", "fp16", "f32", "fp8"}, &C::dtype, "auto",
        "Weights of a directory's engine"},
       {"target", "Model", T::kString, 1, 32, {}, &C::target, "",
        "What a directory's engine is for: auto (a GPU that is here, else the CPU), cpu, cuda, ..."},

@@ -1,4 +1,4 @@
-// act(gate) * up where no matmul's epilogue does it. Macros: FFN (multiple of 64), GELU, OUT_FP8. grid: (rows, slices);
+// act(gate) * up where no matmul's epilogue does it. Macros: FFN (multiple of 64), GELU, OUT_FP8, F16. grid: (rows, slices);
 // with OUT_FP8 one slice, since a row has one scale.
 #include "rows.cuh"
 #include "small_abi.h"
@@ -14,8 +14,8 @@ LATHE_DEVICE float Activate(float x) {
 }
 LATHE_DEVICE Eight Product(const uint16_t* row, int i) {
   const uint16_t* gate = row + i / 64 * 128 + i % 64;
-  Eight out = Load8Bf16(gate);
-  const Eight up = Load8Bf16(gate + 64);
+  Eight out = Load8Of16(gate);
+  const Eight up = Load8Of16(gate + 64);
 #pragma unroll
   for (int j = 0; j < 8; ++j) out.v[j] = Activate(out.v[j]) * up.v[j];
   return out;
@@ -29,7 +29,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const ActivationP
   const int64_t out = static_cast<int64_t>(blockIdx.x) * FFN;
   if (!OUT_FP8) {
     const int i = (blockIdx.y * LATHE_THREADS + threadIdx.x) * 8;
-    if (i < FFN) Store8Bf16(static_cast<uint16_t*>(p.out) + out + i, Product(in, i));
+    if (i < FFN) Store8Of16(static_cast<uint16_t*>(p.out) + out + i, Product(in, i));
     return;
   }
   Eight x[kPieces];

@@ -1,4 +1,5 @@
-// Parameters of the attention kernels: host and device.
+// Parameters of the attention kernels: host and device. q and what is written have the engine's 16-bit type,
+// bf16 or f16 (macro F16).
 #pragma once
 
 #include "step_abi.h"
@@ -6,8 +7,8 @@
 namespace lathe::cuda {
 
 struct DecodeParams {
-  const void* q;   // (rows, n_heads, head_dim) bf16, not scaled
-  void* out;       // (rows, n_heads, head_dim) bf16
+  const void* q;   // (rows, n_heads, head_dim), not scaled
+  void* out;       // (rows, n_heads, head_dim)
   const void* kv;  // this layer's pool
   const DecodePiece* pieces;
   const int*
@@ -22,9 +23,9 @@ struct DecodeParams {
 };
 
 struct PromptParams {
-  const void* q;            // (rows, n_heads, head_dim) bf16, not scaled
-  void* out;                // (rows, n_heads, head_dim) bf16
-  const void* kv;           // this layer's pool, bf16 (unused where a tensor map is given)
+  const void* q;            // (rows, n_heads, head_dim), not scaled
+  void* out;                // (rows, n_heads, head_dim)
+  const void* kv;           // this layer's pool, 16 bits (unused where a tensor map is given)
   const PromptTile* tiles;  // the longest first
   const int* n_tiles;       // how many of them; the grid may be larger
   const int* pages;

@@ -5,7 +5,7 @@
 // 16-row operand and the query heads that share it as the 8 columns, so nothing is padded for a group of 4 or 8, and
 // nothing passes through shared memory. While a product runs, the next page's half is already under way.
 //
-// Macros: HEAD_DIM (multiple of 16), GROUP (query heads of a kv head, 1..16), KV_FP8.
+// Macros: HEAD_DIM (multiple of 16), GROUP (query heads of a kv head, 1..16), KV_FP8, F16.
 #include "attention_abi.h"
 #include "common.cuh"
 
@@ -62,7 +62,7 @@ LATHE_DEVICE void LoadValue(const char* row, int g, uint32_t (&to)[kValueSlots])
   }
 }
 
-// First of the 4 elements (fp8) or 2 (bf16) that word w of a K row is, for lane t; the same order for q.
+// First of the 4 elements (fp8) or 2 (16 bits) that word w of a K row is, for lane t; the same order for q.
 LATHE_DEVICE constexpr int KeyElement(int w, int t) {
   const int per = KV_FP8 ? 4 : 2;
   return w < 4 * kKeyFull ? ((w / 4) * 16 + t * 4 + w % 4) * per : (kKeyFull * 16 + t * kKeyTail + w % 4) * per;
@@ -82,17 +82,9 @@ LATHE_DEVICE void Mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32
   if constexpr (KV_FP8)
     MmaHalf(d, a, b0, b1);
   else
-    MmaBf16(d, a, b0, b1);
+    Mma16(d, a, b0, b1);
 }
-LATHE_DEVICE uint32_t Pack(float low, float high) {
-  if constexpr (KV_FP8) {
-    uint32_t out;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
-    return out;
-  } else {
-    return PackBf16(low, high);
-  }
-}
+LATHE_DEVICE uint32_t Pack(float low, float high) { return KV_FP8 ? PackHalf(low, high) : Pack16(low, high); }
 LATHE_DEVICE uint32_t Transpose(uint32_t pair) {
   uint32_t out;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
@@ -127,9 +119,9 @@ struct Query {
       const uint32_t* row = reinterpret_cast<const uint32_t*>(q + (c * 8 + g) * kDim * 2);
       const int element = KeyElement(KV_FP8 ? s : 2 * s, t);
       out = *reinterpret_cast<const uint2*>(row + element / 2);
-      if constexpr (KV_FP8) {
-        out.x = Pack(BfLow(out.x), BfHigh(out.x));
-        out.y = Pack(BfLow(out.y), BfHigh(out.y));
+      if constexpr (KV_FP8 && !F16) {
+        out.x = Pack(Low16(out.x), High16(out.x));
+        out.y = Pack(Low16(out.y), High16(out.y));
       }
     }
     return out;
@@ -396,7 +388,7 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
     const int i = item * LATHE_THREADS + static_cast<int>(threadIdx.x);
     if (i >= kGroup * kDim / 4) continue;
     *reinterpret_cast<uint2*>(out + i * 8) =
-        make_uint2(PackBf16(sums[item].x, sums[item].y), PackBf16(sums[item].z, sums[item].w));
+        make_uint2(Pack16(sums[item].x, sums[item].y), Pack16(sums[item].z, sums[item].w));
   }
 }
 
@@ -420,7 +412,7 @@ LATHE_DEVICE void Finish(const DecodeParams& p, const DecodePiece& piece, int kv
     }
     if (whole) {
       const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
-      *reinterpret_cast<uint32_t*>(out + i * 4) = PackBf16(a * inverse, b * inverse);
+      *reinterpret_cast<uint32_t*>(out + i * 4) = Pack16(a * inverse, b * inverse);
     } else {
       __stcg(reinterpret_cast<float2*>(p.partial_out + (at + head) * kDim + d), make_float2(a, b));
       if (d == 0) __stcg(reinterpret_cast<float2*>(p.partial_state) + at + head, make_float2(largest, sum));

@@ -3,7 +3,7 @@
 // page at a time: the next page's keys are fetched while probabilities and values are multiplied, the next values
 // while the next scores are.
 //
-// Macros: HEAD_DIM (multiple of 16), GROUP.
+// Macros: HEAD_DIM (multiple of 16), GROUP, F16.
 #include "attention_abi.h"
 #include "common.cuh"
 
@@ -62,13 +62,13 @@ LATHE_DEVICE void Scores(uint32_t q_at, const uint32_t (&q)[kQueryRegisters ? kS
     for (int n = 0; n < kKeyTiles; n += 2) {
       uint32_t b[4];
       LoadMatrix4(b, k_lane + n * 8 * kStride + k * 32);
-      MmaBf16(s[n], a, b[0], b[1]);
-      MmaBf16(s[n + 1], a, b[2], b[3]);
+      Mma16(s[n], a, b[0], b[1]);
+      Mma16(s[n + 1], a, b[2], b[3]);
     }
   }
 }
 
-// Scores to probabilities (bf16, as the second product's rows); the output and sums so far shrink as the maximum grows.
+// Scores to probabilities (16 bits, as the second product's rows); the output and sums so far shrink as the maximum grows.
 LATHE_DEVICE void Weigh(float scale, float (&s)[kKeyTiles][4], Softmax* state, float (&out)[kDim / 8][4],
                         uint32_t (&p)[kKeyTiles / 2][4]) {
 #pragma unroll
@@ -98,10 +98,10 @@ LATHE_DEVICE void Weigh(float scale, float (&s)[kKeyTiles][4], Softmax* state, f
   }
 #pragma unroll
   for (int n = 0; n < kKeyTiles / 2; ++n) {
-    p[n][0] = PackBf16(s[2 * n][0], s[2 * n][1]);
-    p[n][1] = PackBf16(s[2 * n][2], s[2 * n][3]);
-    p[n][2] = PackBf16(s[2 * n + 1][0], s[2 * n + 1][1]);
-    p[n][3] = PackBf16(s[2 * n + 1][2], s[2 * n + 1][3]);
+    p[n][0] = Pack16(s[2 * n][0], s[2 * n][1]);
+    p[n][1] = Pack16(s[2 * n][2], s[2 * n][3]);
+    p[n][2] = Pack16(s[2 * n + 1][0], s[2 * n + 1][1]);
+    p[n][3] = Pack16(s[2 * n + 1][2], s[2 * n + 1][3]);
   }
 }
 
@@ -114,8 +114,8 @@ LATHE_DEVICE void Accumulate(const uint32_t (&p)[kKeyTiles / 2][4], uint32_t v_a
     for (int n = 0; n < kDim / 8; n += 2) {
       uint32_t b[4];
       LoadMatrix4Transposed(b, v_lane + k * 16 * kStride + n * 16);
-      MmaBf16(out[n], p[k], b[0], b[1]);
-      MmaBf16(out[n + 1], p[k], b[2], b[3]);
+      Mma16(out[n], p[k], b[0], b[1]);
+      Mma16(out[n + 1], p[k], b[2], b[3]);
     }
 }
 
@@ -217,6 +217,6 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const PromptParam
     char* line = static_cast<char*>(p.out) + to * 2 + t * 4;
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n)
-      *reinterpret_cast<uint32_t*>(line + n * 16) = PackBf16(out[n][2 * i] * inverse, out[n][2 * i + 1] * inverse);
+      *reinterpret_cast<uint32_t*>(line + n * 16) = Pack16(out[n][2 * i] * inverse, out[n][2 * i + 1] * inverse);
   }
 }

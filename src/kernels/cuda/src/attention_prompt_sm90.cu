@@ -3,7 +3,7 @@
 // scores of the next block and the output of this one are computed while softmax runs; the two warpgroups take turns at
 // the tensor cores, so that one's softmax falls into the other's products. Blocks stay for all their tiles.
 //
-// A tile is 128 rows of (token, head of the group). Macros: HEAD_DIM (64 or 128), GROUP, TAKE_TURNS.
+// A tile is 128 rows of (token, head of the group). Macros: HEAD_DIM (64 or 128), GROUP, TAKE_TURNS, F16.
 #include "attention_abi.h"
 #include "attention_wgmma.cuh"
 
@@ -214,7 +214,7 @@ struct Consumer {
 #pragma unroll
     for (int i = 0; i < kKeys / 16; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) probabilities[i][j] = PackBf16(s[8 * i + 2 * j], s[8 * i + 2 * j + 1]);
+      for (int j = 0; j < 4; ++j) probabilities[i][j] = Pack16(s[8 * i + 2 * j], s[8 * i + 2 * j + 1]);
   }
   LATHE_DEVICE void Store(const Work& work, const float (&out)[kDim / 2]) const {
     const int n_heads = p.n_kv_heads * kGroup;
@@ -231,7 +231,7 @@ struct Consumer {
       char* line = static_cast<char*>(p.out) + to * 2 + t * 4;
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n)
-        *reinterpret_cast<uint32_t*>(line + n * 16) = PackBf16(out[4 * n + 2 * i] * inverse, out[4 * n + 2 * i + 1] * inverse);
+        *reinterpret_cast<uint32_t*>(line + n * 16) = Pack16(out[4 * n + 2 * i] * inverse, out[4 * n + 2 * i + 1] * inverse);
     }
   }
   // A part of a cut tile: its sums, and whoever is last merges all parts in their order.
@@ -295,7 +295,7 @@ struct Consumer {
       const int64_t to =
           (static_cast<int64_t>(work.at.first_row + packed / kGroup) * n_heads + work.kv_head * kGroup + packed % kGroup) * kDim;
       *reinterpret_cast<uint2*>(static_cast<char*>(p.out) + to * 2 + i % kPieces * 8) =
-          make_uint2(PackBf16(v.x * inverse, v.y * inverse), PackBf16(v.z * inverse, v.w * inverse));
+          make_uint2(Pack16(v.x * inverse, v.y * inverse), Pack16(v.z * inverse, v.w * inverse));
     }
   }
   // Waits for the values of `block` in the ring and makes them safe to multiply.

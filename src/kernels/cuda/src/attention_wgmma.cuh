@@ -7,7 +7,7 @@
 // d (64 × 128) = a · b, or += when `add`: one step of 16 along K, both rows of K in shared memory.
 LATHE_DEVICE void WgmmaScores(float (&d)[64], uint64_t a, uint64_t b, bool add) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32." LATHE_NAME16 "." LATHE_NAME16 " {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
@@ -27,7 +27,7 @@ LATHE_DEVICE void WgmmaScores(float (&d)[64], uint64_t a, uint64_t b, bool add) 
 // d (64 × 64) += a · b: a from registers, b columns of K (transposed on the way).
 LATHE_DEVICE void WgmmaOutput(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." LATHE_NAME16 "." LATHE_NAME16 " {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
       "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
@@ -41,7 +41,7 @@ LATHE_DEVICE void WgmmaOutput(float (&d)[32], const uint32_t (&a)[4], uint64_t b
 // d (64 × 128) += a · b: a from registers, b columns of K (transposed on the way).
 LATHE_DEVICE void WgmmaOutput(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
   asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." LATHE_NAME16 "." LATHE_NAME16 " {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "

@@ -15,24 +15,44 @@ using int64_t = long long;
 
 // ---- numbers ---------------------------------------------------------------------------------------------------
 
-// bfloat16 and fp8 e4m3 are raw bits here, as everywhere in lathe.
-LATHE_DEVICE float BfLow(uint32_t pair) { return __uint_as_float(pair << 16); }
-LATHE_DEVICE float BfHigh(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
-LATHE_DEVICE float FromBf16(uint16_t v) { return __uint_as_float(static_cast<uint32_t>(v) << 16); }
-// Two floats to bf16, nearest even, `low` in the low half.
-LATHE_DEVICE uint32_t PackBf16(float low, float high) {
-  uint32_t out;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
-  return out;
-}
-LATHE_DEVICE uint16_t ToBf16(float v) {
-  uint16_t out;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out) : "f"(v));
-  return out;
-}
+// bfloat16, half and fp8 e4m3 are raw bits here, as everywhere in lathe.
+//
+// F16: whether the engine's 16-bit type is half instead of bfloat16. It is what matmuls and attention read, and what
+// keys and values are kept in. From f32, nearest even; what is too large for half becomes an infinity, never its largest
+// number: a sum over it is not finite, nor are the logits in the end, and that is found.
+#ifndef F16
+#define F16 0
+#endif
+#if F16
+#define LATHE_NAME16 "f16"
+#else
+#define LATHE_NAME16 "bf16"
+#endif
+
 LATHE_DEVICE float FromHalf(uint16_t v) {
   float out;
   asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(v));
+  return out;
+}
+LATHE_DEVICE float HalfLow(uint32_t pair) { return FromHalf(static_cast<uint16_t>(pair)); }
+LATHE_DEVICE float HalfHigh(uint32_t pair) { return FromHalf(static_cast<uint16_t>(pair >> 16)); }
+// Two floats, `low` in the low half.
+LATHE_DEVICE uint32_t PackHalf(float low, float high) {
+  uint32_t out;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+  return out;
+}
+
+LATHE_DEVICE float Low16(uint32_t pair) { return F16 ? HalfLow(pair) : __uint_as_float(pair << 16); }
+LATHE_DEVICE float High16(uint32_t pair) { return F16 ? HalfHigh(pair) : __uint_as_float(pair & 0xffff0000u); }
+LATHE_DEVICE uint32_t Pack16(float low, float high) {
+  uint32_t out;
+  asm("cvt.rn." LATHE_NAME16 "x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+  return out;
+}
+LATHE_DEVICE uint16_t To16(float v) {
+  uint16_t out;
+  asm("cvt.rn." LATHE_NAME16 ".f32 %0, %1;" : "=h"(out) : "f"(v));
   return out;
 }
 
@@ -74,8 +94,6 @@ LATHE_DEVICE uint32_t PackE4m3(float a, float b, float c, float d) {
   return ToE4m3(a) | ToE4m3(b) << 8 | ToE4m3(c) << 16 | ToE4m3(d) << 24;
 }
 #endif
-LATHE_DEVICE float HalfLow(uint32_t pair) { return FromHalf(static_cast<uint16_t>(pair)); }
-LATHE_DEVICE float HalfHigh(uint32_t pair) { return FromHalf(static_cast<uint16_t>(pair >> 16)); }
 
 LATHE_DEVICE float Exp2(float x) {
   float out;
@@ -332,15 +350,15 @@ LATHE_DEVICE void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t address) {
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(address));
 }
-// d += a (16 x 16, rows) · b (16 x 8, columns), bf16.
-LATHE_DEVICE void MmaBf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+// d += a (16 x 16, rows) · b (16 x 8, columns), of the engine's 16-bit type.
+LATHE_DEVICE void Mma16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32." LATHE_NAME16 "." LATHE_NAME16
+      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-// The same in half precision (fp8 weights on chips without fp8 tensor cores).
+// The same in half, whatever the engine's type (fp8 weights on chips without fp8 tensor cores, fp8 keys and values).
 LATHE_DEVICE void MmaHalf(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"

@@ -4,8 +4,13 @@
 #include "common.cuh"
 #include "gemm_abi.h"
 
-constexpr bool kSilu = EPILOGUE == LATHE_GEMM_SILU_BF16;
+constexpr bool kSilu = EPILOGUE == LATHE_GEMM_SILU_BF16 || EPILOGUE == LATHE_GEMM_SILU_F16;
+constexpr bool kOut16 = EPILOGUE != LATHE_GEMM_F32 && EPILOGUE != LATHE_GEMM_ADD_F32;
 constexpr int kElementBytes = TYPE == LATHE_GEMM_E4M3 ? 1 : 2;
+
+// 16-bit operands and 16-bit results are of one type, which F16 tells.
+static_assert(TYPE == LATHE_GEMM_E4M3 || (TYPE == LATHE_GEMM_F16) == F16);
+static_assert(!kOut16 || (EPILOGUE == LATHE_GEMM_F16_OUT || EPILOGUE == LATHE_GEMM_SILU_F16) == F16);
 
 template <typename T>
 LATHE_DEVICE T* At(unsigned long long address) {
@@ -16,9 +21,10 @@ LATHE_DEVICE T* At(unsigned long long address) {
 LATHE_DEVICE void Multiply(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                            uint32_t b1) {
   const uint32_t a[4] = {a0, a1, a2, a3};
-  if (TYPE == LATHE_GEMM_BF16) MmaBf16(d, a, b0, b1);
-  if (TYPE == LATHE_GEMM_F16) MmaHalf(d, a, b0, b1);
-  if (TYPE == LATHE_GEMM_E4M3) MmaE4m3(d, a, b0, b1);
+  if (TYPE == LATHE_GEMM_E4M3)
+    MmaE4m3(d, a, b0, b1);
+  else
+    Mma16(d, a, b0, b1);
 }
 
 // What an output needs beside its sum over K.
@@ -48,7 +54,7 @@ LATHE_DEVICE void StoreResult(const GemmArgs& args, const Beside& beside, float 
   } else if (EPILOGUE == LATHE_GEMM_ADD_F32) {
     At<float>(args.y)[at] = beside.residual + value;
   } else {
-    At<uint16_t>(args.y)[at] = ToBf16(value);
+    At<uint16_t>(args.y)[at] = To16(value);
   }
 }
 
@@ -61,7 +67,7 @@ LATHE_DEVICE void StoreFour(const GemmArgs& args, const float (&v)[4], int t, in
     const float4 r = *reinterpret_cast<const float4*>(At<const float>(args.residual) + at);
     *reinterpret_cast<float4*>(At<float>(args.y) + at) = float4{v[0] + r.x, v[1] + r.y, v[2] + r.z, v[3] + r.w};
   } else {
-    *reinterpret_cast<uint2*>(At<uint16_t>(args.y) + at) = uint2{PackBf16(v[0], v[1]), PackBf16(v[2], v[3])};
+    *reinterpret_cast<uint2*>(At<uint16_t>(args.y) + at) = uint2{Pack16(v[0], v[1]), Pack16(v[2], v[3])};
   }
 }
 

@@ -7,19 +7,21 @@
 #define LATHE_GEMM_F16 1
 #define LATHE_GEMM_E4M3 2
 
-// What becomes of the sums (macro EPILOGUE). SiLU: the rows of W are interleaved [gate 64 | up 64], and y (M,
+// What becomes of the sums (macro EPILOGUE); 16-bit operands leave 16-bit results of their own type. SiLU: the rows of W are interleaved [gate 64 | up 64], and y (M,
 // N / 2) is silu(gate) * up.
 #define LATHE_GEMM_F32 0
 #define LATHE_GEMM_BF16_OUT 1
 #define LATHE_GEMM_ADD_F32 2
 #define LATHE_GEMM_SILU_BF16 3
+#define LATHE_GEMM_F16_OUT 4
+#define LATHE_GEMM_SILU_F16 5
 
 // The one parameter of every own kernel (the wgmma kernels take two tensor maps before it). Addresses are of
 // device memory, aligned to 16 bytes.
 struct GemmArgs {
   unsigned long long w;         // (n, k)
   unsigned long long x;         // (m, k)
-  unsigned long long y;         // (m, y_stride): f32 or bf16 as the epilogue has it
+  unsigned long long y;         // (m, y_stride): f32, bf16 or f16 as the epilogue has it
   unsigned long long w_scale;   // e4m3: f32, n of them (w_scale_step 1) or one (0); else unused
   unsigned long long x_scale;   // e4m3: f32, (m); else unused
   unsigned long long bias;      // f32 (n), or 0

@@ -33,11 +33,10 @@ constexpr int kBand = 2048 / ROWS;
 static_assert(LATHE_THREADS == 128 * kGroups + 128 && (CLUSTER == 1 || SPLIT == 1));
 
 // What a warp turns at a time: 16 rows of 128 bytes of y, apart so that neither way of access meets a bank twice.
-constexpr bool kOutBf16 = EPILOGUE == LATHE_GEMM_BF16_OUT || EPILOGUE == LATHE_GEMM_SILU_BF16;
 constexpr int kOutColumns = kSilu ? ROWS / 2 : ROWS;
-constexpr int kPieceColumns = kOutBf16 ? 64 : 32;
+constexpr int kPieceColumns = kOut16 ? 64 : 32;
 constexpr int kPieces = (kOutColumns + kPieceColumns - 1) / kPieceColumns;
-constexpr int kPitch = kOutBf16 ? 144 : 160;
+constexpr int kPitch = kOut16 ? 144 : 160;
 constexpr int kTurnBytes = 16 * 160;
 
 struct Tile {
@@ -301,12 +300,12 @@ class Consumer {
   LATHE_DEVICE void Turn(const float (&sums)[kSums]) const {
     constexpr int kBlock = kPiece * (kPieceColumns / 8) + kFrom;
     if constexpr (kFrom * 8 < kPieceColumns && kBlock * 8 < kOutColumns) {
-      if constexpr (kOutBf16) {
+      if constexpr (kOut16) {
         float a[4], b[4];
         Result<kBlock>(sums, a);
         Result<kBlock + 1>(sums, b);
         const uint32_t at = turn_ + Lane() % 16 * kPitch + (kFrom + Lane() / 16) * 16;
-        StoreMatrix4(at, PackBf16(a[0], a[1]), PackBf16(a[2], a[3]), PackBf16(b[0], b[1]), PackBf16(b[2], b[3]));
+        StoreMatrix4(at, Pack16(a[0], a[1]), Pack16(a[2], a[3]), Pack16(b[0], b[1]), Pack16(b[2], b[3]));
         Turn<kPiece, kFrom + 2>(sums);
       } else {
         float v[4];
@@ -390,7 +389,7 @@ class Consumer {
         v.x += r.x, v.y += r.y, v.z += r.z, v.w += r.w;
       }
       // As floats whatever they are: the compiler then knows that a residual may lie there.
-      char* const to = At<char>(args_.y) + at * (kOutBf16 ? 2 : 4);
+      char* const to = At<char>(args_.y) + at * (kOut16 ? 2 : 4);
       *reinterpret_cast<float4*>(to) = v;
     }
     __syncwarp();

@@ -1,5 +1,5 @@
 // Residual add and RMSNorm of one row a block, in one pass over memory. Macros: HIDDEN (multiple of 8), DELTA (0 none,
-// 1 bf16, 2 f32), OUT (1 bf16, 2 e4m3 with one scale a row, 3 f32), GATHER. grid: rows.
+// 1 16 bits, 2 f32), OUT (1 16 bits, 2 e4m3 with one scale a row, 3 f32), GATHER, F16. grid: rows.
 #include "rows.cuh"
 #include "small_abi.h"
 
@@ -9,7 +9,7 @@ constexpr int kPieces = (HIDDEN / 8 + LATHE_THREADS - 1) / LATHE_THREADS;  // of
 constexpr int kWarps = LATHE_THREADS / 32;
 
 LATHE_DEVICE Eight LoadDelta(const void* delta, int64_t at) {
-  return DELTA == 1 ? Load8Bf16(static_cast<const uint16_t*>(delta) + at) : Load8F32(static_cast<const float*>(delta) + at);
+  return DELTA == 1 ? Load8Of16(static_cast<const uint16_t*>(delta) + at) : Load8F32(static_cast<const float*>(delta) + at);
 }
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams p) {
@@ -55,7 +55,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams 
     if (i >= HIDDEN) continue;
 #pragma unroll
     for (int j = 0; j < 8; ++j) x[piece].v[j] = x[piece].v[j] * inverse * gain[piece].v[j];
-    if (OUT == 1) Store8Bf16(static_cast<uint16_t*>(p.out) + out_row + i, x[piece]);
+    if (OUT == 1) Store8Of16(static_cast<uint16_t*>(p.out) + out_row + i, x[piece]);
     if (OUT == 3) Store8F32(static_cast<float*>(p.out) + out_row + i, x[piece]);
     if (OUT == 2) largest = fmaxf(largest, LargestOf(x[piece]));
   }

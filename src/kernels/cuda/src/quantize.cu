@@ -1,4 +1,4 @@
-// bf16 rows to e4m3 with one scale a row. Macros: COLUMNS (multiple of 8). grid: rows.
+// 16-bit rows to e4m3 with one scale a row. Macros: COLUMNS (multiple of 8), F16. grid: rows.
 #include "rows.cuh"
 #include "small_abi.h"
 
@@ -17,7 +17,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const QuantizePar
   for (int piece = 0; piece < kPieces; ++piece) {
     const int i = (piece * LATHE_THREADS + static_cast<int>(threadIdx.x)) * 8;
     if (i >= COLUMNS) continue;
-    x[piece] = Load8Bf16(static_cast<const uint16_t*>(p.in) + row + i);
+    x[piece] = Load8Of16(static_cast<const uint16_t*>(p.in) + row + i);
     largest = fmaxf(largest, LargestOf(x[piece]));
   }
   const float scale = TokenScale(BlockMax(largest, scratch, LATHE_THREADS / 32));

@@ -1,8 +1,8 @@
 // From the fused QKV rows: bias, norm of q and k heads, rotation of the pairs (i, i + ROTARY_DIM / 2); q to its buffer,
 // k and v into their page. A thread takes two pieces of 8 elements of a head, the two halves of 8 pairs.
 //
-// Macros: HEAD_DIM, ROTARY_DIM (both multiples of 16), QKV_F32, HAS_BIAS, QK_NORM, KV_FP8. grid.x: enough for rows * all
-// heads groups of kLanes threads.
+// Macros: HEAD_DIM, ROTARY_DIM (both multiples of 16), QKV_F32, HAS_BIAS, QK_NORM, KV_FP8, F16. grid.x: enough for rows *
+// all heads groups of kLanes threads.
 #include "rows.cuh"
 #include "small_abi.h"
 
@@ -14,7 +14,7 @@ constexpr int kRotating = ROTARY_DIM / 16;
 static_assert(HEAD_DIM % 16 == 0 && ROTARY_DIM % 16 == 0 && kThreads <= 16);
 
 LATHE_DEVICE Eight Load(const void* qkv, int64_t at) {
-  return QKV_F32 ? Load8F32(static_cast<const float*>(qkv) + at) : Load8Bf16(static_cast<const uint16_t*>(qkv) + at);
+  return QKV_F32 ? Load8F32(static_cast<const float*>(qkv) + at) : Load8Of16(static_cast<const uint16_t*>(qkv) + at);
 }
 LATHE_DEVICE void Add(Eight* x, const Eight& y) {
 #pragma unroll
@@ -43,6 +43,13 @@ LATHE_DEVICE void Rotate(Eight* a, Eight* b, const float* cos, const float* sin)
     a->v[i] = x * c.v[i] - y * s.v[i];
     b->v[i] = y * c.v[i] + x * s.v[i];
   }
+}
+// What half does not hold of q and k becomes NaN: an infinity may make a score of minus infinity, which hides its key and
+// is seen nowhere in the logits.
+LATHE_DEVICE void MarkOverflow(Eight* x) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    if (!(fabsf(x->v[i]) < 65520.0f)) x->v[i] = __uint_as_float(0x7fffffffu);
 }
 
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const RopeParams p) {
@@ -73,10 +80,14 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const RopeParams 
     const int64_t table = static_cast<int64_t>(row) * (ROTARY_DIM / 2) + lane * 8;
     Rotate(&a, &b, p.cos + table, p.sin + table);
   }
+  if (F16 && !is_v) {
+    MarkOverflow(&a);
+    MarkOverflow(&b);
+  }
   if (is_q) {
     uint16_t* to = static_cast<uint16_t*>(p.q) + (static_cast<int64_t>(row) * p.n_heads + head) * HEAD_DIM;
-    Store8Bf16(to + at_a, a);
-    Store8Bf16(to + at_b, b);
+    Store8Of16(to + at_a, a);
+    Store8Of16(to + at_b, b);
     return;
   }
   const int slot = p.rows[row].kv_slot;
@@ -89,7 +100,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const RopeParams 
     Store8E4m3(static_cast<uint8_t*>(p.kv) + to + at_a, a, scale);
     Store8E4m3(static_cast<uint8_t*>(p.kv) + to + at_b, b, scale);
   } else {
-    Store8Bf16(static_cast<uint16_t*>(p.kv) + to + at_a, a);
-    Store8Bf16(static_cast<uint16_t*>(p.kv) + to + at_b, b);
+    Store8Of16(static_cast<uint16_t*>(p.kv) + to + at_a, a);
+    Store8Of16(static_cast<uint16_t*>(p.kv) + to + at_b, b);
   }
 }

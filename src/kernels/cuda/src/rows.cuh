@@ -11,21 +11,17 @@ LATHE_DEVICE Eight Load8F32(const float* from) {
   const float4 a = *reinterpret_cast<const float4*>(from), b = *reinterpret_cast<const float4*>(from + 4);
   return {{a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w}};
 }
-LATHE_DEVICE Eight Load8Bf16(const uint16_t* from) {
+LATHE_DEVICE Eight Load8Of16(const uint16_t* from) {
   const uint4 a = *reinterpret_cast<const uint4*>(from);
-  return {{BfLow(a.x), BfHigh(a.x), BfLow(a.y), BfHigh(a.y), BfLow(a.z), BfHigh(a.z), BfLow(a.w), BfHigh(a.w)}};
-}
-LATHE_DEVICE Eight Load8Half(const uint16_t* from) {
-  const uint4 a = *reinterpret_cast<const uint4*>(from);
-  return {{HalfLow(a.x), HalfHigh(a.x), HalfLow(a.y), HalfHigh(a.y), HalfLow(a.z), HalfHigh(a.z), HalfLow(a.w), HalfHigh(a.w)}};
+  return {{Low16(a.x), High16(a.x), Low16(a.y), High16(a.y), Low16(a.z), High16(a.z), Low16(a.w), High16(a.w)}};
 }
 LATHE_DEVICE void Store8F32(float* to, const Eight& x) {
   *reinterpret_cast<float4*>(to) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
   *reinterpret_cast<float4*>(to + 4) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
 }
-LATHE_DEVICE void Store8Bf16(uint16_t* to, const Eight& x) {
-  *reinterpret_cast<uint4*>(to) = make_uint4(PackBf16(x.v[0], x.v[1]), PackBf16(x.v[2], x.v[3]), PackBf16(x.v[4], x.v[5]),
-                                             PackBf16(x.v[6], x.v[7]));
+LATHE_DEVICE void Store8Of16(uint16_t* to, const Eight& x) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(Pack16(x.v[0], x.v[1]), Pack16(x.v[2], x.v[3]), Pack16(x.v[4], x.v[5]),
+                                             Pack16(x.v[6], x.v[7]));
 }
 LATHE_DEVICE void Store8E4m3(uint8_t* to, const Eight& x, float inverse_scale) {
   *reinterpret_cast<uint2*>(to) =

@@ -1,5 +1,6 @@
-// fp8 KV pages to bf16 ones, exactly (scales are the attention kernel's affair), so that prompt attention has one kind
-// of input. Macros: PAGE_ELEMENTS (of a page of one layer: 2 * n_kv_heads * 64 * head_dim). grid: (pages, slices of a page).
+// fp8 KV pages to 16-bit ones, exactly (scales are the attention kernel's affair), so that prompt attention has one kind
+// of input. Macros: PAGE_ELEMENTS (of a page of one layer: 2 * n_kv_heads * 64 * head_dim), F16.
+// grid: (pages, slices of a page).
 #include "rows.cuh"
 #include "small_abi.h"
 
@@ -23,7 +24,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const WidenParams
       float* v = &out[j / 2].v[j % 2 * 4];
       v[0] = HalfLow(low), v[1] = HalfHigh(low), v[2] = HalfLow(high), v[3] = HalfHigh(high);
     }
-    Store8Bf16(to + i, out[0]);
-    Store8Bf16(to + i + 8, out[1]);
+    Store8Of16(to + i, out[0]);
+    Store8Of16(to + i + 8, out[1]);
   }
 }

@@ -164,6 +164,13 @@ TEST_P(BuiltEngineTest, LogitsAreTheCpus) {
 INSTANTIATE_TEST_SUITE_P(Families, BuiltEngineTest, ::testing::ValuesIn(testing_util::GoldenModels()),
                          [](const auto& info) { return info.param; });
 
+// f16 keeps three bits more than bf16.
+TEST_F(BuiltEngineTest, Half) {
+  for (const char* name : {"llama_biases", "mistral_window", "qwen3"})
+    Compare(OnCuda(name, DType::kF16), OnCpu(name), 5e-2 / 6);
+  Compare(OnCuda("llama3_tied", DType::kF16, DType::kF8E4M3), OnCpu("llama3_tied"), 0.08);
+}
+
 TEST_F(BuiltEngineTest, Fp8) {
   const auto want = OnCpu("llama3_tied");
   Compare(OnCuda("llama3_tied", DType::kF8E4M3), want, 0.3);

@@ -386,17 +386,19 @@ Status CudaExecutor::CopyLogits(StepResult* result) {
   return Status::Ok();
 }
 
-// What the head multiplied: bf16, after the final norm.
+// What the head multiplied: 16 bits, after the final norm.
 Status CudaExecutor::CopyHidden(StepResult* result) {
   const PlanOp& head = plan_.ops[static_cast<size_t>(state_->program->head())];
-  std::vector<Bf16> rows(static_cast<size_t>(input_.sampled_rows) * static_cast<size_t>(plan_.hidden));
+  std::vector<uint16_t> rows(static_cast<size_t>(input_.sampled_rows) * static_cast<size_t>(plan_.hidden));
   if (!rows.empty())
     LATHE_RETURN_IF_ERROR(CopyToHost(device(), rows.data(),
                                      state_->memory.program().buffers[static_cast<size_t>(head.in)],
-                                     static_cast<int64_t>(rows.size() * sizeof(Bf16)), stream()));
+                                     static_cast<int64_t>(rows.size() * sizeof(uint16_t)), stream()));
   LATHE_RETURN_IF_ERROR(Synchronize(state_->stream));
   result->hidden.resize(rows.size());
-  std::ranges::transform(rows, result->hidden.begin(), [](Bf16 v) { return ToFloat(v); });
+  const bool f16 = HasF16(plan_.numeric);
+  std::ranges::transform(rows, result->hidden.begin(),
+                         [f16](uint16_t v) { return f16 ? HalfToFloat(v) : ToFloat(Bf16{v}); });
   return Status::Ok();
 }
 

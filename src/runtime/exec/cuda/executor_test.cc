@@ -167,6 +167,42 @@ TEST_F(ExecutorTest, Fp8WeightsAndPages) {
   Converse(0.2);  // e4m3 keeps 4 bits; an address that is wrong gives 1
 }
 
+// Three bits more than bf16 keeps: an eighth of its error.
+TEST_F(ExecutorTest, Half) {
+  Open({.f16 = true, .qk_norm = true, .bias = true, .window = 70});
+  Converse(2.5e-3);
+}
+
+TEST_F(ExecutorTest, HalfWithoutGraphsAndWgmma) {
+  Open({.f16 = true, .n_heads = 6, .n_kv_heads = 2, .head_dim = 96, .window = 40}, /*graphs=*/false);
+  Converse(2.5e-3);
+}
+
+TEST_F(ExecutorTest, HalfWithFp8WeightsAndPages) {
+  Open({.fp8 = true, .kv_fp8 = true, .f16 = true, .window = 70});
+  Converse(0.2);
+}
+
+TEST_F(ExecutorTest, HalfWithFp8Pages) {
+  Open({.kv_fp8 = true, .f16 = true, .head_dim = 80});
+  Converse(0.12);
+}
+
+// Keys beyond what half holds: no token comes of them, in prompts and in single rows. bf16 holds them.
+TEST_F(ExecutorTest, WhatHalfDoesNotHoldShowsInTheLogits) {
+  for (const bool f16 : {true, false}) {
+    executor_.reset();
+    Open({.f16 = f16, .qk_norm = true, .k_gain = 1e5});
+    Sequence seq = NewSequence(40);
+    for (const int n : {38, 1}) {
+      AddSlice(&seq, n, true);
+      ASSERT_TRUE(Run().ok());
+      EXPECT_EQ(result_.tokens[0].finite, !f16) << n << " rows";
+      NewStep();
+    }
+  }
+}
+
 TEST_F(ExecutorTest, Fp8PagesInSeveralRounds) {
   Open({.kv_fp8 = true, .head_dim = 80});
   executor_.reset();
@@ -185,23 +221,27 @@ TEST_F(ExecutorTest, Fp8PagesInSeveralRounds) {
 }
 
 TEST_F(ExecutorTest, ManyContinuationsOfOnePromptAndHiddenStates) {
-  Open({});
-  Sequence a = NewSequence(70), b = NewSequence(5);
-  AddSlice(&a, 70, true);
-  Ask(a);
-  Ask(a);
-  AddSlice(&b, 5, true);
-  step_.want_hidden = true;
-  RunAndCompare(2e-2);
-  ASSERT_EQ(result_.hidden.size(), 4u * TinyModel::kHidden);
-  EXPECT_TRUE(std::equal(result_.hidden.begin(), result_.hidden.begin() + TinyModel::kHidden,
-                         result_.hidden.begin() + TinyModel::kHidden));
-  EXPECT_FALSE(std::equal(result_.hidden.begin(), result_.hidden.begin() + TinyModel::kHidden,
-                          result_.hidden.end() - TinyModel::kHidden));
-  double squares = 0;
-  for (int i = 0; i < TinyModel::kHidden; ++i)
-    squares += result_.hidden[static_cast<size_t>(i)] * result_.hidden[static_cast<size_t>(i)];
-  EXPECT_NEAR(squares, TinyModel::kHidden, 10);  // after a norm whose gains are about 1
+  for (const bool f16 : {false, true}) {
+    executor_.reset();
+    Open({.f16 = f16});
+    Sequence a = NewSequence(70), b = NewSequence(5);
+    AddSlice(&a, 70, true);
+    Ask(a);
+    Ask(a);
+    AddSlice(&b, 5, true);
+    step_.want_hidden = true;
+    RunAndCompare(2e-2);
+    ASSERT_EQ(result_.hidden.size(), 4u * TinyModel::kHidden);
+    EXPECT_TRUE(std::equal(result_.hidden.begin(), result_.hidden.begin() + TinyModel::kHidden,
+                           result_.hidden.begin() + TinyModel::kHidden));
+    EXPECT_FALSE(std::equal(result_.hidden.begin(), result_.hidden.begin() + TinyModel::kHidden,
+                            result_.hidden.end() - TinyModel::kHidden));
+    double squares = 0;
+    for (int i = 0; i < TinyModel::kHidden; ++i)
+      squares += result_.hidden[static_cast<size_t>(i)] * result_.hidden[static_cast<size_t>(i)];
+    EXPECT_NEAR(squares, TinyModel::kHidden, 10);  // after a norm whose gains are about 1
+    NewStep();
+  }
 }
 
 // Everything a row can ask of sampling arrives: the token is that of the reference.

@@ -128,7 +128,7 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
     case PlanOpKind::kQuantize:
       out->columns = static_cast<int>(plan_->weights[static_cast<size_t>(op.weight)].K);
       out->quantize = {Buffer<void>(op.in), Buffer<void>(op.out), Scales<float>(op.out, out->columns)};
-      return Take(kernels.Get(QuantizeKernel(out->columns)), &out->kernel);
+      return Take(kernels.Get(QuantizeKernel(out->columns, HasF16(plan_->numeric))), &out->kernel);
     case PlanOpKind::kAllReduce:
     case PlanOpKind::kAllGather:
     case PlanOpKind::kSend:

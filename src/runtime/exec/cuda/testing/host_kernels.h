@@ -115,10 +115,20 @@ class HostKernels {
   }
 
   // ---- elements ----
-  static float Bf(const void* data, int64_t i) { return ToFloat(static_cast<const Bf16*>(data)[i]); }
-  static void SetBf(void* data, int64_t i, double v) {
-    static_cast<Bf16*>(data)[i] = ToBf16(static_cast<float>(v));
-  }
+  // The engine's 16-bit type.
+  struct Sixteen {
+    bool f16;
+    float Get(const void* data, int64_t i) const {
+      return f16 ? ToFloat(static_cast<const Half*>(data)[i]) : ToFloat(static_cast<const Bf16*>(data)[i]);
+    }
+    void Set(void* data, int64_t i, double v) const {
+      if (f16)
+        static_cast<Half*>(data)[i] = ToHalf(static_cast<float>(v));
+      else
+        static_cast<Bf16*>(data)[i] = ToBf16(static_cast<float>(v));
+    }
+  };
+  static Sixteen SixteenOf(const Macros& d) { return {d.at("F16") != 0}; }
   static float F8(const void* data, int64_t i) { return E4m3ToFloat(static_cast<const uint8_t*>(data)[i]); }
   // A row in e4m3 with its scale.
   static void SetF8Row(void* data, int64_t at, const std::vector<double>& row, float* scale) {
@@ -133,22 +143,24 @@ class HostKernels {
   // ---- the ops ----
   static void Embed(const Macros& d, const Grid& g, const EmbedParams& p) {
     const int hidden = d.at("HIDDEN");
+    const Sixteen bits = SixteenOf(d);
     for (int64_t row = 0; row < g.grid_x; ++row) {
       const int token = p.rows[row].token;
       const int64_t id = token < 0 ? std::max(0, p.previous[~token].id) : token;
-      for (int i = 0; i < hidden; ++i) p.residual[row * hidden + i] = Bf(p.table, id * hidden + i);
+      for (int i = 0; i < hidden; ++i) p.residual[row * hidden + i] = bits.Get(p.table, id * hidden + i);
     }
   }
 
   static void Norm(const Macros& d, const Grid& g, const NormParams& p) {
     const int hidden = d.at("HIDDEN");
+    const Sixteen bits = SixteenOf(d);
     for (int64_t row = 0; row < g.grid_x; ++row) {
       const int64_t in = (d.at("GATHER") != 0 ? p.rows[row] : row) * hidden;
       std::vector<double> x(static_cast<size_t>(hidden));
       double squares = 0;
       for (int i = 0; i < hidden; ++i) {
         float v = p.residual[in + i];
-        if (d.at("DELTA") == 1) v += Bf(p.delta, in + i);
+        if (d.at("DELTA") == 1) v += bits.Get(p.delta, in + i);
         if (d.at("DELTA") == 2) v += static_cast<const float*>(p.delta)[in + i];
         if (d.at("DELTA") != 0 && d.at("GATHER") == 0) p.residual[in + i] = v;
         x[static_cast<size_t>(i)] = v;
@@ -156,24 +168,26 @@ class HostKernels {
       }
       for (int i = 0; i < hidden; ++i)
         x[static_cast<size_t>(i)] *= p.gain[i] / std::sqrt(squares / hidden + static_cast<double>(p.eps));
-      Store(d.at("OUT"), p.out, row, x, p.scales);
+      Store(d.at("OUT"), bits, p.out, row, x, p.scales);
     }
   }
   // As NormVariant::Out.
-  static void Store(int type, void* out, int64_t row, const std::vector<double>& x, float* scales) {
+  static void Store(int type, Sixteen bits, void* out, int64_t row, const std::vector<double>& x,
+                    float* scales) {
     const auto n = static_cast<int64_t>(x.size());
     if (type == 2) return SetF8Row(out, row * n, x, scales + row);
     for (int64_t i = 0; i < n; ++i) {
-      if (type == 1) SetBf(out, row * n + i, x[static_cast<size_t>(i)]);
+      if (type == 1) bits.Set(out, row * n + i, x[static_cast<size_t>(i)]);
       if (type == 3) static_cast<float*>(out)[row * n + i] = static_cast<float>(x[static_cast<size_t>(i)]);
     }
   }
 
   static void Quantize(const Macros& d, const Grid& g, const QuantizeParams& p) {
     const int n = d.at("COLUMNS");
+    const Sixteen bits = SixteenOf(d);
     std::vector<double> x(static_cast<size_t>(n));
     for (int64_t row = 0; row < g.grid_x; ++row) {
-      for (int i = 0; i < n; ++i) x[static_cast<size_t>(i)] = Bf(p.in, row * n + i);
+      for (int i = 0; i < n; ++i) x[static_cast<size_t>(i)] = bits.Get(p.in, row * n + i);
       SetF8Row(p.out, row * n, x, p.scales + row);
     }
   }
@@ -191,12 +205,13 @@ class HostKernels {
   static void Rope(const Macros& d, const RopeParams& p) {
     const int dim = d.at("HEAD_DIM"), half = d.at("ROTARY_DIM") / 2, heads = p.n_heads + 2 * p.n_kv_heads;
     std::vector<double> h(static_cast<size_t>(dim));
+    const Sixteen bits = SixteenOf(d);
     for (int64_t row = 0; row < p.n_rows; ++row)
       for (int head = 0; head < heads; ++head) {
         const int64_t from = (row * heads + head) * dim;
         for (int i = 0; i < dim; ++i)
           h[static_cast<size_t>(i)] =
-              d.at("QKV_F32") != 0 ? static_cast<const float*>(p.qkv)[from + i] : Bf(p.qkv, from + i);
+              d.at("QKV_F32") != 0 ? static_cast<const float*>(p.qkv)[from + i] : bits.Get(p.qkv, from + i);
         const bool is_q = head < p.n_heads, is_v = head >= p.n_heads + p.n_kv_heads;
         if (d.at("QK_NORM") != 0 && !is_v) {
           double squares = 0;
@@ -217,9 +232,15 @@ class HostKernels {
   static void StoreHead(const Macros& d, const RopeParams& p, int64_t row, int head,
                         const std::vector<double>& h) {
     const auto dim = static_cast<int64_t>(h.size());
+    const Sixteen bits = SixteenOf(d);
+    // What half does not hold of q and k is NaN.
+    const auto marked = [&](int64_t i) {
+      const double v = h[static_cast<size_t>(i)];
+      const bool lost = bits.f16 && !IsFinite(ToHalf(static_cast<float>(v)));
+      return lost ? std::numeric_limits<double>::quiet_NaN() : v;
+    };
     if (head < p.n_heads) {
-      for (int64_t i = 0; i < dim; ++i)
-        SetBf(p.q, (row * p.n_heads + head) * dim + i, h[static_cast<size_t>(i)]);
+      for (int64_t i = 0; i < dim; ++i) bits.Set(p.q, (row * p.n_heads + head) * dim + i, marked(i));
       return;
     }
     const int slot = p.rows[row].kv_slot;
@@ -229,19 +250,20 @@ class HostKernels {
         (int64_t{slot / kPageSize} * p.n_kv_heads + (head - p.n_heads) % p.n_kv_heads) * 2 + part;
     const int64_t to = (block * kPageSize + slot % kPageSize) * dim;
     for (int64_t i = 0; i < dim; ++i) {
-      const double v = h[static_cast<size_t>(i)];
+      const double v = part == 1 ? h[static_cast<size_t>(i)] : marked(i);
       if (d.at("KV_FP8") != 0)
         static_cast<uint8_t*>(p.kv)[to + i] =
             FloatToE4m3(static_cast<float>(v) * (part == 1 ? p.inverse_v_scale : p.inverse_k_scale));
       else
-        SetBf(p.kv, to + i, v);
+        bits.Set(p.kv, to + i, v);
     }
   }
 
   static void Widen(const Macros& d, const Grid& g, const WidenParams& p) {
     const int64_t n = d.at("PAGE_ELEMENTS");
+    const Sixteen bits = SixteenOf(d);
     for (int64_t i = 0; i < std::min<int64_t>(g.grid_x, *p.n_pages); ++i)
-      for (int64_t e = 0; e < n; ++e) SetBf(p.out, i * n + e, F8(p.kv, p.pages[i] * n + e));
+      for (int64_t e = 0; e < n; ++e) bits.Set(p.out, i * n + e, F8(p.kv, p.pages[i] * n + e));
   }
 
   // One query over keys [begin, end): not normalised output, maximum (base 2) and sum.
@@ -252,6 +274,7 @@ class HostKernels {
   struct Keys {
     const void* kv;
     bool fp8;
+    Sixteen bits;
     const int* pages;
     int n_kv_heads, dim;
     // The elements of one key (part 0) or value.
@@ -259,7 +282,8 @@ class HostKernels {
       const int64_t block = (int64_t{pages[key / kPageSize]} * n_kv_heads + head) * 2 + part;
       const int64_t at = (block * kPageSize + key % kPageSize) * dim;
       out->resize(static_cast<size_t>(dim));
-      for (int i = 0; i < dim; ++i) (*out)[static_cast<size_t>(i)] = fp8 ? F8(kv, at + i) : Bf(kv, at + i);
+      for (int i = 0; i < dim; ++i)
+        (*out)[static_cast<size_t>(i)] = fp8 ? F8(kv, at + i) : bits.Get(kv, at + i);
     }
   };
   static Part Attend(const Keys& keys, const void* q, int64_t q_at, int head, int begin, int end,
@@ -271,7 +295,8 @@ class HostKernels {
       keys.Row(0, head, key, &row);
       double s = 0;
       for (int i = 0; i < keys.dim; ++i)
-        s += static_cast<double>(Bf(q, q_at + i)) * static_cast<double>(row[static_cast<size_t>(i)]);
+        s += static_cast<double>(keys.bits.Get(q, q_at + i)) *
+             static_cast<double>(row[static_cast<size_t>(i)]);
       scores.push_back(s * scale);
       part.max = std::max(part.max, s * scale);
     }
@@ -303,9 +328,9 @@ class HostKernels {
     }
     return all;
   }
-  static void StoreOut(const Part& part, float v_scale, void* out, int64_t at) {
+  static void StoreOut(const Part& part, Sixteen bits, float v_scale, void* out, int64_t at) {
     for (size_t i = 0; i < part.out.size(); ++i)
-      SetBf(out, at + static_cast<int64_t>(i), part.out[i] / part.sum * static_cast<double>(v_scale));
+      bits.Set(out, at + static_cast<int64_t>(i), part.out[i] / part.sum * static_cast<double>(v_scale));
   }
 
   static void Decode(const Macros& d, const Grid& g, const DecodeParams& p) {
@@ -313,7 +338,7 @@ class HostKernels {
     LATHE_CHECK_EQ(static_cast<int>(g.grid_y), p.n_kv_heads);
     for (int i = p.column_first[0]; i < p.column_first[g.grid_x]; ++i) {
       const DecodePiece& piece = p.pieces[i];
-      const Keys keys{p.kv, d.at("KV_FP8") != 0, p.pages + piece.pages_at, p.n_kv_heads, dim};
+      const Keys keys{p.kv, d.at("KV_FP8") != 0, SixteenOf(d), p.pages + piece.pages_at, p.n_kv_heads, dim};
       const int begin = std::max(piece.first_key, piece.first_page * kPageSize);
       const int end = std::min(piece.n_keys, (piece.first_page + piece.n_pages) * kPageSize);
       for (int kv_head = 0; kv_head < p.n_kv_heads; ++kv_head) {
@@ -321,7 +346,7 @@ class HostKernels {
         for (int h = 0; h < group; ++h) {
           const Part part = Attend(keys, p.q, q_at(h), kv_head, begin, end, static_cast<double>(p.scale));
           if (piece.slot < 0)
-            StoreOut(part, p.v_scale, p.out, q_at(h));
+            StoreOut(part, keys.bits, p.v_scale, p.out, q_at(h));
           else
             StorePart(part, p.partial_out, p.partial_state,
                       (int64_t{piece.slot} * p.n_kv_heads + kv_head) * group + h);
@@ -334,7 +359,7 @@ class HostKernels {
           StoreOut(MergeParts(p.partial_out, p.partial_state,
                               (int64_t{piece.first_slot} * p.n_kv_heads + kv_head) * group + h,
                               int64_t{p.n_kv_heads} * group, piece.n_parts, dim),
-                   p.v_scale, p.out, q_at(h));
+                   keys.bits, p.v_scale, p.out, q_at(h));
       }
     }
   }
@@ -343,7 +368,7 @@ class HostKernels {
     const int dim = d.at("HEAD_DIM"), group = d.at("GROUP"), heads = group * p.n_kv_heads;
     for (int t = 0; t < *p.n_tiles; ++t) {
       const PromptTile& tile = p.tiles[t];
-      const Keys keys{p.kv, false, p.pages + tile.pages_at, p.n_kv_heads, dim};
+      const Keys keys{p.kv, false, SixteenOf(d), p.pages + tile.pages_at, p.n_kv_heads, dim};
       const int rows = std::min(tile_rows, tile.n_rows * group - tile.packed_row);
       for (int kv_head = 0; kv_head < p.n_kv_heads; ++kv_head) {
         const auto q_at = [&](int r) {
@@ -356,7 +381,7 @@ class HostKernels {
           const int end = std::max(begin, std::min(tile.end_page * kPageSize, position + 1));
           const Part part = Attend(keys, p.q, q_at(r), kv_head, begin, end, static_cast<double>(p.scale));
           if (tile.slot < 0)
-            StoreOut(part, p.v_scale, p.out, q_at(r));
+            StoreOut(part, keys.bits, p.v_scale, p.out, q_at(r));
           else
             StorePart(part, p.partial_out, p.partial_state,
                       (int64_t{tile.slot} * p.n_kv_heads + kv_head) * 128 + r);
@@ -369,22 +394,26 @@ class HostKernels {
           StoreOut(MergeParts(p.partial_out, p.partial_state,
                               (int64_t{tile.first_slot} * p.n_kv_heads + kv_head) * 128 + r,
                               int64_t{p.n_kv_heads} * 128, tile.n_parts, dim),
-                   p.v_scale, p.out, q_at(r));
+                   keys.bits, p.v_scale, p.out, q_at(r));
       }
     }
   }
 
-  // (rows, k) of bf16 or e4m3.
-  static std::vector<float> Matrix(bool fp8, unsigned long long address, int64_t rows, int64_t k) {
+  // (rows, k) of 16 bits or e4m3.
+  static std::vector<float> Matrix(bool fp8, Sixteen bits, unsigned long long address, int64_t rows,
+                                   int64_t k) {
     const auto* data = reinterpret_cast<const void*>(address);
     std::vector<float> out(static_cast<size_t>(rows * k));
-    for (int64_t i = 0; i < rows * k; ++i) out[static_cast<size_t>(i)] = fp8 ? F8(data, i) : Bf(data, i);
+    for (int64_t i = 0; i < rows * k; ++i)
+      out[static_cast<size_t>(i)] = fp8 ? F8(data, i) : bits.Get(data, i);
     return out;
   }
   static void Matmul(const Macros& d, const GemmArgs& a) {
     const int epilogue = d.at("EPILOGUE");
-    const bool fp8 = d.at("TYPE") == LATHE_GEMM_E4M3, silu = epilogue == LATHE_GEMM_SILU_BF16;
-    const std::vector<float> x = Matrix(fp8, a.x, a.m, a.k), w = Matrix(fp8, a.w, a.n, a.k);
+    const bool fp8 = d.at("TYPE") == LATHE_GEMM_E4M3;
+    const bool silu = epilogue == LATHE_GEMM_SILU_BF16 || epilogue == LATHE_GEMM_SILU_F16;
+    const Sixteen bits = SixteenOf(d);
+    const std::vector<float> x = Matrix(fp8, bits, a.x, a.m, a.k), w = Matrix(fp8, bits, a.w, a.n, a.k);
     const auto product = [&](int64_t t, int64_t n) {
       const float *from = x.data() + t * a.k, *row = w.data() + n * a.k;
       double sum = 0;
@@ -402,8 +431,9 @@ class HostKernels {
         if (epilogue == LATHE_GEMM_ADD_F32)
           reinterpret_cast<float*>(a.y)[at] =
               static_cast<float>(v) + reinterpret_cast<const float*>(a.residual)[at];
-        if (epilogue == LATHE_GEMM_BF16_OUT) SetBf(reinterpret_cast<void*>(a.y), at, v);
-        if (silu) SetBf(reinterpret_cast<void*>(a.y), at, v / (1 + std::exp(-v)) * product(t, n + 64));
+        if (epilogue == LATHE_GEMM_BF16_OUT || epilogue == LATHE_GEMM_F16_OUT)
+          bits.Set(reinterpret_cast<void*>(a.y), at, v);
+        if (silu) bits.Set(reinterpret_cast<void*>(a.y), at, v / (1 + std::exp(-v)) * product(t, n + 64));
       }
   }
 

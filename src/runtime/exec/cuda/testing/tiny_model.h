@@ -23,7 +23,9 @@ namespace lathe::cuda::testing {
 struct TinyOptions {
   bool fp8 = false;  // weights of the layers, and their rows
   bool kv_fp8 = false;
+  bool f16 = false;  // in the place of bf16
   bool qk_norm = false, bias = false;
+  double k_gain = 1;  // of the norm of keys
   int n_heads = 4, n_kv_heads = 2, head_dim = 64;
   int window = 0;  // of the second layer
   int sm = 90;
@@ -79,8 +81,8 @@ class TinyModel {
     identity.builder = "test";
     identity.target = "cuda:" + target;
     identity.model_name = "tiny";
-    identity.dtype = "bf16";
-    identity.numeric = "bf16-tensor";
+    identity.dtype = options_.f16 ? "fp16" : "bf16";
+    identity.numeric = std::string(ToString(plan_.numeric));
     const Status status = writer->Finish(identity, Json::object(), Json::object());
     ASSERT_TRUE(status.ok()) << status.message();
   }
@@ -124,6 +126,7 @@ class TinyModel {
   };
 
   // ---- making ----
+  DType Sixteen() const { return options_.f16 ? DType::kF16 : DType::kBf16; }
   int Vector(const std::string& name, int64_t n, double mean, double deviation) {
     std::vector<float> values;
     for (int64_t i = 0; i < n; ++i)
@@ -135,7 +138,7 @@ class TinyModel {
     const int64_t padded = (n + kRowsN - 1) / kRowsN * kRowsN;
     WeightDef def = {.name = name,
                      .layout = WeightLayout::kRows,
-                     .type = fp8 ? DType::kF8E4M3 : DType::kBf16,
+                     .type = fp8 ? DType::kF8E4M3 : Sixteen(),
                      .N = n,
                      .K = k};
     const auto count = static_cast<size_t>(padded * k);
@@ -143,6 +146,11 @@ class TinyModel {
       const double v = static_cast<double>(rng_.Normal()) / std::sqrt(static_cast<double>(k));
       return i < static_cast<size_t>(n * k) ? static_cast<float>(v) : 0.0F;
     };
+    if (!fp8 && options_.f16) {
+      std::vector<Half> values(count);
+      for (size_t i = 0; i < count; ++i) values[i] = ToHalf(value(i));
+      return AddWeight(def, values);
+    }
     if (!fp8) {
       std::vector<Bf16> values(count);
       for (size_t i = 0; i < count; ++i) values[i] = ToBf16(value(i));
@@ -169,7 +177,9 @@ class TinyModel {
   void MakeBuffers() {
     const int q = options_.n_heads * options_.head_dim, kv = options_.n_kv_heads * options_.head_dim;
     plan_.sm = options_.sm;
-    plan_.numeric = options_.fp8 ? NumericClass::kFp8Tensor : NumericClass::kBf16Tensor;
+    plan_.numeric = options_.f16   ? options_.fp8 ? NumericClass::kFp8F16Tensor : NumericClass::kF16Tensor
+                    : options_.fp8 ? NumericClass::kFp8Tensor
+                                   : NumericClass::kBf16Tensor;
     plan_.n_layers = kLayers;
     plan_.hidden = kHidden;
     plan_.n_heads = options_.n_heads;
@@ -179,7 +189,7 @@ class TinyModel {
     plan_.norm_eps = 1e-5F;
     plan_.q_scale = static_cast<float>(1 / std::sqrt(static_cast<double>(options_.head_dim)));
     plan_.page_size = kPageSize;
-    plan_.kv_type = options_.kv_fp8 ? DType::kF8E4M3 : DType::kBf16;
+    plan_.kv_type = options_.kv_fp8 ? DType::kF8E4M3 : Sixteen();
     x_ = AddBuffer("x", kHidden * 4, false);
     h_ = AddBuffer("h", kHidden * 2, false);
     qkv_ = AddBuffer("qkv", (q + 2 * kv) * 4, false);
@@ -197,7 +207,7 @@ class TinyModel {
     tactic.N = w.N;
     tactic.K = w.K;
     tactic.silu_mul = op.silu_mul;
-    tactic.x_type = w.type == DType::kF8E4M3 ? DType::kF8E4M3 : DType::kBf16;
+    tactic.x_type = w.type;
     for (const int m : kGemmTokenBuckets)
       tactic.buckets.push_back(
           {m, ToString(DefaultGemmTactic(GemmProblemOf(plan_, op, m), TypicalChip(plan_.sm)))});
@@ -226,7 +236,7 @@ class TinyModel {
                          .out = logit_rows ? hl_ : h_,
                          .gain = gain,
                          .logit_rows = logit_rows,
-                         .out_type = fp8 ? DType::kF8E4M3 : DType::kBf16});
+                         .out_type = fp8 ? DType::kF8E4M3 : Sixteen()});
   }
   // The first layer's products add to the residual themselves, the second's leave it to the norm behind.
   void MakeOps() {
@@ -240,7 +250,7 @@ class TinyModel {
       l.qkv = Matrix(name + "qkv", q + 2 * kv, kHidden, options_.fp8);
       if (options_.bias) l.bias = Vector(name + "bias", q + 2 * kv, 0, 0.3);
       if (options_.qk_norm) l.q_gain = Vector(name + "q_gain", options_.head_dim, 1, 0.2);
-      if (options_.qk_norm) l.k_gain = Vector(name + "k_gain", options_.head_dim, 1, 0.2);
+      if (options_.qk_norm) l.k_gain = Vector(name + "k_gain", options_.head_dim, options_.k_gain, 0.2);
       l.o = Matrix(name + "o", kHidden, q, options_.fp8);
       l.norm2 = Vector(name + "norm2", kHidden, 1, 0.1);
       l.gate_up = Matrix(name + "gate_up", 2 * kFfn, kHidden, options_.fp8);
@@ -248,7 +258,7 @@ class TinyModel {
       layers_.push_back(l);
       const bool adds = i == 0;
       AddNorm(l.norm1, -1, false);
-      AddGemm({.out = qkv_, .weight = l.qkv, .bias = l.bias, .out_type = i == 0 ? DType::kF32 : DType::kBf16},
+      AddGemm({.out = qkv_, .weight = l.qkv, .bias = l.bias, .out_type = i == 0 ? DType::kF32 : Sixteen()},
               h_);
       plan_.ops.push_back({.kind = PlanOpKind::kRopeAppend,
                            .layer = i,
@@ -256,16 +266,16 @@ class TinyModel {
                            .out = q_,
                            .gain = l.q_gain,
                            .gain2 = l.k_gain,
-                           .out_type = DType::kBf16});
+                           .out_type = Sixteen()});
       plan_.ops.push_back({.kind = PlanOpKind::kAttention,
                            .layer = i,
                            .in = q_,
                            .out = a_,
                            .window = i == 1 ? options_.window : 0,
-                           .out_type = DType::kBf16});
+                           .out_type = Sixteen()});
       AddGemm({.in2 = adds ? x_ : -1, .out = adds ? x_ : d_, .weight = l.o}, a_);
       AddNorm(l.norm2, adds ? -1 : d_, false);
-      AddGemm({.out = f_, .weight = l.gate_up, .silu_mul = true, .out_type = DType::kBf16}, h_);
+      AddGemm({.out = f_, .weight = l.gate_up, .silu_mul = true, .out_type = Sixteen()}, h_);
       AddGemm({.in2 = x_, .out = x_, .weight = l.down}, f_);
     }
     final_norm_ = Vector("final_norm", kHidden, 1, 0.1);
@@ -283,8 +293,10 @@ class TinyModel {
         const char* at = blob_.data() + w.offset + i * SizeOf(w.type);
         float f = 0;
         Bf16 b;
+        Half h;
         if (w.type == DType::kF32) std::memcpy(&f, at, 4);
         if (w.type == DType::kBf16) std::memcpy(&b, at, 2), f = ToFloat(b);
+        if (w.type == DType::kF16) std::memcpy(&h, at, 2), f = ToFloat(h);
         if (w.type == DType::kF8E4M3) f = E4m3ToFloat(static_cast<uint8_t>(*at));
         // A scale stands before its weight.
         const double scale =
