@@ -239,7 +239,12 @@ TEST(CudaBuild, TheSixteenBitTypeIsTheCheckpoints) {
 
 TEST(CudaBuild, HalfHoldsTheWeightsOrSaysThatItDoesNot) {
   const std::string out = ScratchDir("cuda_half");
-  const std::string dir = GoldenCheckpoint("llama3_tied", {{"initializer_range", 1e6}});
+  const std::string dir = GoldenCheckpoint("llama3_tied", {{"rope_theta", 20000.0}});
+  auto bytes = ReadFile(dir + "/model.safetensors");
+  ASSERT_TRUE(bytes.ok()) << bytes.status().message();
+  for (size_t i = bytes->size() / 4 * 2; i < bytes->size() / 4 * 2 + 2000; i += 2)
+    bytes->replace(i, 2, "\x80\x47");  // 65536
+  ASSERT_TRUE(WriteFileAtomic(dir + "/model.safetensors", *bytes).ok());
   BuildOptions options = Cross(out + "/a.lathe");
   options.dtype = DType::kF16;
   const auto report = BuildEngine(dir, options);
