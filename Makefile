@@ -11,7 +11,7 @@ CMAKE_ARGS ?= -DLATHE_UNITY=ON
 # What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
-ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|fuzz)
+ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|package|fuzz)
 TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
 TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
 # What the clients of the tests need from PyPI, by tests/clients/requirements.txt.

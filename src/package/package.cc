@@ -61,8 +61,14 @@ Status CheckOptions(const PackageOptions& options) {
                  "--tag must be of letters, digits, '_', '.' and '-', at most %zu, but is '%.150s'", kMaxTag,
                  options.tag.c_str());
   if (options.epoch >= kMaxEpoch) return fault("SOURCE_DATE_EPOCH must be seconds since 1970, below 2^33");
-  if (!options.python_package.empty() && options.format != Format::kTruss)
-    return fault("--python-package goes with --format truss");
+  const bool truss = options.format == Format::kTruss;
+  if (!options.python_package.empty() && !truss) return fault("--python-package goes with --format truss");
+  // What a Truss runs is the Python package, behind Truss' own server.
+  if (truss && !(options.environment.empty() && options.labels.empty() && options.nvrtc.empty() &&
+                 options.program.empty() && options.certificates.empty()))
+    return fault(
+        "--setting, --label, --with-nvrtc, --program and --certificates are for images and do not go with "
+        "--format truss");
   for (const Pairs* pairs : {&options.environment, &options.labels}) {
     for (const auto& [name, value] : *pairs) {
       if (!GoodText(name) || !GoodText(value))

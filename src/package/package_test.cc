@@ -300,6 +300,7 @@ TEST_F(Package, Truss) {
                         Case{"cuda:sm_89", "", 1, "accelerator: L4\n"}}) {
     PackageOptions options = Options(MakeEngine("m.lathe", c.target, c.machine, c.tp), Path("truss"));
     options.format = Format::kTruss;
+    options.program = "";
     options.force = true;
     const auto report = WritePackage(options);
     ASSERT_TRUE(report.ok()) << report.status().message();
@@ -315,6 +316,7 @@ TEST_F(Package, Truss) {
     std::ofstream(Path(std::string("lathe/") + name)) << name;
   PackageOptions options = Options(Path("m.lathe"), Path("truss"));
   options.format = Format::kTruss;
+  options.program = "";
   options.force = true;
   options.python_package = Path("lathe");
   ASSERT_TRUE(WritePackage(options).ok());
@@ -337,6 +339,7 @@ TEST_F(Package, DamagedEnginesAreRefusedAndLeaveNothing) {
     for (const Format format : {Format::kOci, Format::kDockerfile, Format::kTruss}) {
       PackageOptions options = Options(engine, Path("image"));
       options.format = format;
+      if (format == Format::kTruss) options.program = "";
       const auto report = WritePackage(options);
       ASSERT_FALSE(report.ok()) << at;
       EXPECT_EQ(report.status().code(), StatusCode::kCorrupt) << at << report.status().message();
@@ -373,6 +376,7 @@ TEST_F(Package, OptionsThatAreWrong) {
          o->labels = {{"a", "b\nc"}};
        },
        "control characters"},
+      {[](PackageOptions* o) { o->format = Format::kTruss; }, "--format truss"},
       {[](PackageOptions* o) { o->program = "/etc/passwd"; }, "no usable ELF"},
       {[](PackageOptions* o) { o->program = "/no/such/lathe"; }, "/no/such/lathe"},
       {[](PackageOptions* o) { o->certificates = "/no/such.pem"; }, "--certificates"},

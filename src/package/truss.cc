@@ -37,6 +37,8 @@ constexpr Accelerator kAccelerators[] = {
     {"cuda:sm_120a", "RTX_PRO_6000", "RTX PRO 6000"},
 };
 
+constexpr char kSmallest[] = "L4";
+
 // "H200", "H100:2"; empty for a CPU.
 Expected<std::string> AcceleratorOf(const EngineIdentity& identity) {
   if (!identity.target.starts_with("cuda:")) return std::string();
@@ -114,10 +116,13 @@ std::string ConfigYaml(const PackageOptions& options, const std::optional<Engine
       "stream: true\n";
   if (engine) out += "  lathe_engine: " + YamlText(engine->identity.target) + "\n";
   out += "python_version: " + python + "\n";
-  out += options.python_package.empty() ? std::string("requirements:\n  - lathe-llm==") + kVersionString + "\n"
-                                        : std::string("requirements: []\n");
+  out += options.python_package.empty()
+             ? std::string("requirements:\n  - lathe-llm==") + kVersionString + "\n"
+             : std::string("requirements: []\n");
   out += "resources:\n  cpu: \"4\"\n  memory: " + std::to_string(gigabytes) + "Gi\n";
   out += std::string("  use_gpu: ") + (gpu ? "true" : "false") + "\n";
+  if (gpu && !engine)
+    out += "  # The smallest that lathe has kernels for; the model may need a larger one.\n";
   if (gpu) out += "  accelerator: " + accelerator + "\n";
   out += "runtime:\n  predict_concurrency: 64\n";
   Pairs environment;
@@ -147,7 +152,7 @@ Expected<Rootfs> GatherTruss(const PackageOptions& options, const std::optional<
     LATHE_ASSIGN_OR_RETURN(accelerator, AcceleratorOf(engine->identity));
     tree.AddFile("/data/" + engine->file_name, engine->source);
   }
-  if (!engine && options.cuda) accelerator = "L4";
+  if (!engine && options.cuda) accelerator = kSmallest;
   tree.AddText("/config.yaml", ConfigYaml(options, engine, accelerator, PythonVersion(files)));
   tree.AddText("/model/__init__.py", "");
   for (const EmbeddedFile& file : ComponentFiles()) {
