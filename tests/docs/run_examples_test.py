@@ -57,8 +57,21 @@ class RunExamples(unittest.TestCase):
 
     def test_blocks(self):
         found = run_examples.blocks(DOCUMENT)
-        self.assertEqual([(2, False), (8, False), (13, True)], [(line, left_out) for line, _, left_out, _ in found])
-        self.assertEqual('test "$(cat shared.txt)" = \\\n  one\n', found[1][1])
+        self.assertEqual([(2, False), (8, False), (13, True)], [(block.line, block.left_out) for block in found])
+        self.assertEqual('test "$(cat shared.txt)" = \\\n  one\n', found[1].script)
+
+    def test_shown_output_is_checked_where_asked(self):
+        block = "```console{}\n$ echo wrote 12.5 MB; echo and; echo at main c0ffee00 in 3 ms\nwrote 3 kB\nat … in 7 s\n```\n"
+        self.assertEqual((1, []), self.run_text(block.format(" checked")))
+        wrong = block.replace("wrote 3 kB", "read 3 kB")
+        self.assertIn("this line did not come: read 3 kB", self.run_text(wrong.format(" checked"))[1][0])
+        self.assertEqual((1, []), self.run_text(wrong.format("")))
+        backwards = "```console checked\n$ echo a; echo b\nb\na\n```\n"
+        self.assertEqual(1, len(self.run_text(backwards)[1]))
+
+    def test_a_hub_is_there_for_a_document_that_wants_one(self):
+        ask = "curl -sf -H \"Authorization: Bearer $HF_TOKEN\" $HF_ENDPOINT/api/whoami-v2"
+        self.assertEqual((1, []), self.run_text(f"```sh\n# with a hub\n{ask}\n```\n"))
 
     def test_blocks_share_a_folder_and_pass(self):
         self.assertEqual((2, []), self.run_text(DOCUMENT))
