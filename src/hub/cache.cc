@@ -88,13 +88,16 @@ Status RepoCache::Link(const std::string& commit, const std::string& path, const
     if (c == '/') target += "../";
   target += "blobs/" + etag;
   const std::string link = root + "/" + path;
+  if (::symlink(target.c_str(), link.c_str()) == 0) return Status::Ok();
+  if (errno != EEXIST) return SystemFault("create the link", link);
   char present[512];
   const ssize_t n = ::readlink(link.c_str(), present, sizeof present);
   if (n > 0 && target == std::string_view(present, static_cast<size_t>(n))) return Status::Ok();
-  // Under another name first, so that nobody ever sees the path missing.
-  const std::string temporary = link + ".tmp-" + std::to_string(::getpid());
+  // A link to another blob, or a file where links do not work: replaced so that nobody ever sees the path
+  // missing.
+  const std::string temporary = BlobPath(etag) + ".tmp-" + std::to_string(::getpid());
   ::unlink(temporary.c_str());
-  if (::symlink(target.c_str(), temporary.c_str()) != 0) return SystemFault("create the link", link);
+  if (::symlink(target.c_str(), temporary.c_str()) != 0) return SystemFault("create the link", temporary);
   if (::rename(temporary.c_str(), link.c_str()) == 0) return Status::Ok();
   const Status fault = SystemFault("create the link", link);
   ::unlink(temporary.c_str());

@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "hub/partial_file.h"
 
@@ -21,7 +22,12 @@ namespace {
 constexpr uint64_t kMinPiece = 8 << 20, kMaxPiece = 64 << 20;
 constexpr uint64_t kTellEvery = 4 << 20;  // bytes between entries in the record of a partial file
 constexpr uint64_t kCountsAsProgress = 64 << 10;
+// Large files come over two connections, and over all only while these two bring less than this a second:
+// then the way is what holds them up, and not this machine, to which more connections are more work.
+constexpr int kConnectionsWhenFast = 2;
+constexpr double kFast = 300e6;
 constexpr int kTriesOfContent = 2;  // of a file whose hash is wrong
+constexpr double kMeasureSeconds = 0.1;
 constexpr auto kPollTime = std::chrono::milliseconds(100);
 
 // One file on its way.
@@ -34,6 +40,8 @@ struct Transfer {
   bool whole_only = false;      // the server does not serve ranges
   std::optional<Url> location;  // where the hub's redirect led last
 };
+
+bool IsLarge(const Transfer& transfer) { return transfer.file.size > kMinPiece; }
 
 uint64_t PieceSize(uint64_t size, int connections) {
   return std::clamp(size / (static_cast<uint64_t>(connections) * 8), kMinPiece, kMaxPiece);
@@ -91,6 +99,8 @@ class Downloader {
   std::deque<Transfer*> todo_, taken_;  // not begun; those that another process holds
   std::vector<Transfer*> active_;
   int opening_ = 0, workers_ = 0;
+  int large_in_flight_ = 0;  // pieces of large files
+  int large_allowed_ = kConnectionsWhenFast;
   bool polling_ = false;
   Status fault_;
 };
@@ -199,9 +209,19 @@ Status Downloader::Run(std::vector<RemoteFile> files) {
   std::vector<std::thread> workers;
   for (int i = 0; i < threads; ++i) workers.emplace_back([this] { Work(); });
   std::unique_lock lock(mutex_);
+  double measured_at = NowSeconds();
+  uint64_t measured_bytes = done_bytes_;
   while (workers_ > 0) {
     changed_.wait_for(lock, kPollTime);
     DownloadProgress now{done_bytes_, total_bytes_, ""};
+    const double time = NowSeconds();
+    if (time - measured_at >= kMeasureSeconds) {
+      const double rate =
+          static_cast<double>(static_cast<int64_t>(now.done_bytes - measured_bytes)) / (time - measured_at);
+      large_allowed_ = rate >= kFast ? kConnectionsWhenFast : threads;
+      measured_at = time;
+      measured_bytes = now.done_bytes;
+    }
     if (!taken_.empty() && active_.empty() && todo_.empty()) now.waiting_for = taken_.front()->file.path;
     lock.unlock();
     if (options_.progress && !options_.progress(now)) Fail({StatusCode::kCancelled, "stopped"});
@@ -226,6 +246,7 @@ void Downloader::Work() {
     std::unique_lock lock(mutex_);
     Transfer* transfer = piece->transfer;
     --transfer->in_flight;
+    if (IsLarge(*transfer)) --large_in_flight_;
     if (transfer->in_flight == 0 && transfer->whole_only) transfer->partial->Unclaim();
     const bool last = fetched.ok() && transfer->in_flight == 0 && transfer->partial->Complete();
     if (last) std::erase(active_, transfer);
@@ -243,10 +264,12 @@ void Downloader::Work() {
 std::optional<Downloader::Piece> Downloader::ClaimActive() {
   for (Transfer* transfer : active_) {
     if (transfer->whole_only && transfer->in_flight > 0) continue;
+    if (IsLarge(*transfer) && large_in_flight_ >= large_allowed_) continue;
     const uint64_t limit =
         transfer->whole_only ? transfer->file.size : PieceSize(transfer->file.size, options_.connections);
     if (const auto gap = transfer->partial->Claim(limit)) {
       ++transfer->in_flight;
+      if (IsLarge(*transfer)) ++large_in_flight_;
       return Piece{transfer, gap->first, gap->second};
     }
   }

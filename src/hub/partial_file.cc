@@ -81,6 +81,27 @@ void PartialFile::Unclaim() {
 }
 
 Status PartialFile::Write(uint64_t offset, std::string_view bytes) {
+  LATHE_RETURN_IF_ERROR(WriteAt(offset, bytes));
+  HashAtHand(offset, bytes);
+  return Status::Ok();
+}
+
+void PartialFile::HashAtHand(uint64_t offset, std::string_view bytes) {
+  if (digest_ == nullptr) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (hashing_ || hashed_ != offset) return;
+    hashing_ = true;
+  }
+  digest_->Update(bytes);
+  const std::lock_guard lock(mutex_);
+  hashed_ += bytes.size();
+  hashing_ = false;
+}
+
+Status PartialFile::WriteAt(uint64_t offset, std::string_view bytes) {
+  // The kernel lets one thread at a time write a file, and has the others spin.
+  const std::lock_guard lock(write_mutex_);
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
@@ -138,7 +159,7 @@ bool PartialFile::Complete() const {
 
 Status PartialFile::Remove(Status fault) {
   ::unlink(path_.c_str());
-  ::unlink(ranges_path_.c_str());
+  RangeLog::Remove(ranges_path_);
   return fault;
 }
 
@@ -161,7 +182,7 @@ Status PartialFile::Finish(const std::string& where) {
               "repository's owner to upload the file",
               where.c_str()));
   if (::rename(path_.c_str(), blob_path_.c_str()) != 0) return WriteFault(blob_path_);
-  ::unlink(ranges_path_.c_str());
+  RangeLog::Remove(ranges_path_);
   finished_ = true;
   return Status::Ok();
 }

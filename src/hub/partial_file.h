@@ -31,7 +31,8 @@ class PartialFile {
   std::optional<std::pair<uint64_t, uint64_t>> Claim(uint64_t limit);
   // What was claimed and did not come may be claimed again.
   void Unclaim();
-  // Errors: kResourceExhausted for a full disk, kIo.
+  // Hashes them too, while they are at hand, if all before them has been. Errors: kResourceExhausted for a
+  // full disk, kIo.
   Status Write(uint64_t offset, std::string_view bytes);
   // [begin, end) was written: records it, and hashes on if that closed a gap at the front.
   Status Done(uint64_t begin, uint64_t end);
@@ -43,12 +44,15 @@ class PartialFile {
 
  private:
   PartialFile(const RepoCache& cache, const RemoteFile& file);
+  Status WriteAt(uint64_t offset, std::string_view bytes);
+  void HashAtHand(uint64_t offset, std::string_view bytes);
   Status HashOn(std::unique_lock<std::mutex>& lock);
   Status Remove(Status fault);
 
   const RemoteFile file_;
   const std::string path_, ranges_path_, blob_path_;
   int fd_ = -1;
+  std::mutex write_mutex_;
   mutable std::mutex mutex_;
   RangeSet done_, claimed_;         // guarded by mutex_
   std::optional<RangeLog> log_;     // of files large enough to be worth one

@@ -14,6 +14,7 @@
 namespace lathe::hub {
 namespace {
 
+constexpr char kFresh[] = ".new";
 constexpr size_t kMaxLog = size_t{16} << 20;
 
 std::string HeadLine(uint64_t size) { return StrFormat("lathe ranges 1 of %" PRIu64 "\n", size); }
@@ -79,10 +80,20 @@ RangeSet RangeLog::Load(const std::string& path, uint64_t size) {
 Expected<RangeLog> RangeLog::Open(const std::string& path, const RangeSet& known) {
   std::string text = HeadLine(known.size());
   for (const auto& [begin, end] : known.ranges()) text += RangeLine(begin, end);
-  LATHE_RETURN_IF_ERROR(WriteFileAtomic(path, text));
-  RangeLog log(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
-  if (log.fd_ < 0) return Error(StatusCode::kIo, "cannot write '%s': %s", path.c_str(), std::strerror(errno));
+  // Under a fixed other name first: a process that is killed here leaves no more than one, which the next
+  // takes.
+  const std::string fresh = path + kFresh;
+  RangeLog log(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
+  if (log.fd_ < 0 || ::write(log.fd_, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      ::rename(fresh.c_str(), path.c_str()) != 0)
+    return Error(errno == ENOSPC ? StatusCode::kResourceExhausted : StatusCode::kIo, "cannot write '%s': %s",
+                 path.c_str(), std::strerror(errno));
   return log;
+}
+
+void RangeLog::Remove(const std::string& path) {
+  ::unlink(path.c_str());
+  ::unlink((path + kFresh).c_str());
 }
 
 RangeLog::~RangeLog() {

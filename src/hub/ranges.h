@@ -41,6 +41,8 @@ class RangeLog {
   static RangeSet Load(const std::string& path, uint64_t size);
   // Opens it for appending, with one line for each range of `known` instead of what it held. Errors: kIo.
   static Expected<RangeLog> Open(const std::string& path, const RangeSet& known);
+  // Removes the record, if there is one.
+  static void Remove(const std::string& path);
   RangeLog(RangeLog&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   RangeLog& operator=(RangeLog&&) = delete;
   ~RangeLog();

@@ -58,6 +58,7 @@ class Faults:
         self.cut_after = None      # bytes after which an answer with a file is cut
         self.statuses = []         # what the next requests for files get instead: (status, headers)
         self.api_statuses = []     # the same, of the API
+        self.put_statuses = []     # statuses that the next uploads get
         self.wrong_hash = 0        # answers with a file that have a bit flipped
         self.redirect_life = None  # requests that a signed address of the CDN is good for
         self.truncate = None       # bytes that the CDN has of every file
@@ -226,6 +227,8 @@ class CdnHandler(Handler):
             return self.reply(400, {"error": "Only one auth mechanism allowed"})
         kind, oid = path.strip("/").split("/")[:2]
         if kind == "upload" and self.command == "PUT":
+            if hub.faults.put_statuses:
+                return self.reply(hub.faults.put_statuses.pop(), b"")
             with hub.lock:
                 hub.parts.setdefault(oid, {})[int(self.query.get("part", 0))] = self.body
             return self.reply(200, b"", {"ETag": f'"{hashlib.md5(self.body).hexdigest()}"'})
