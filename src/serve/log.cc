@@ -25,7 +25,9 @@ struct Sink {
 };
 
 std::mutex g_mutex;
-std::shared_ptr<Sink> g_sink;                                // guarded by g_mutex
+// Guarded by g_mutex. Never destroyed: in a fork of a process that logs, the thread to be joined is not
+// there.
+std::shared_ptr<Sink>& g_sink = *new std::shared_ptr<Sink>;
 std::atomic<int> g_level{static_cast<int>(LogLevel::kOff)};  // least level that is written
 
 std::shared_ptr<Sink> CurrentSink() {

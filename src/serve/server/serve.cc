@@ -26,6 +26,41 @@ void SwitchCoreDumpsOff() {
   prctl(PR_SET_DUMPABLE, 0);
 }
 
+ApiOptions ApiOptionsOf(const ServerConfig& config) {
+  ApiOptions options;
+  options.model_name = config.model_name;
+  options.model_aliases = config.model_aliases;
+  options.tool_format = config.tool_format;
+  options.reasoning_format = config.reasoning_format;
+  options.allow_special_tokens = config.allow_special_tokens;
+  options.default_timeout_seconds = config.request_timeout;
+  options.limits.max_n = config.max_n;
+  options.limits.max_prompts = config.max_prompts;
+  return options;
+}
+
+LogOptions LogOptionsOf(const ServerConfig& config) {
+  static constexpr std::pair<std::string_view, LogLevel> kLevels[] = {{"debug", LogLevel::kDebug},
+                                                                      {"info", LogLevel::kInfo},
+                                                                      {"warn", LogLevel::kWarn},
+                                                                      {"error", LogLevel::kError},
+                                                                      {"off", LogLevel::kOff}};
+  LogOptions options;
+  options.json = config.log_format == "json";
+  for (const auto& [name, level] : kLevels) {
+    if (name == config.log_level) options.level = level;
+  }
+  return options;
+}
+
+// How long the engine may take to let go of what its callbacks use: a step, and then some.
+constexpr double kIdleSeconds = 10;
+
+}  // namespace
+
+// Parts of an App; with a name, as an App has one.
+namespace app {
+
 // One line for each generation, beside the metrics.
 class LoggingObserver final : public Observer {
  public:
@@ -56,33 +91,6 @@ class LoggingObserver final : public Observer {
   Observer* const next_;
 };
 
-ApiOptions ApiOptionsOf(const ServerConfig& config) {
-  ApiOptions options;
-  options.model_name = config.model_name;
-  options.model_aliases = config.model_aliases;
-  options.tool_format = config.tool_format;
-  options.reasoning_format = config.reasoning_format;
-  options.allow_special_tokens = config.allow_special_tokens;
-  options.default_timeout_seconds = config.request_timeout;
-  options.limits.max_n = config.max_n;
-  options.limits.max_prompts = config.max_prompts;
-  return options;
-}
-
-LogOptions LogOptionsOf(const ServerConfig& config) {
-  static constexpr std::pair<std::string_view, LogLevel> kLevels[] = {{"debug", LogLevel::kDebug},
-                                                                      {"info", LogLevel::kInfo},
-                                                                      {"warn", LogLevel::kWarn},
-                                                                      {"error", LogLevel::kError},
-                                                                      {"off", LogLevel::kOff}};
-  LogOptions options;
-  options.json = config.log_format == "json";
-  for (const auto& [name, level] : kLevels) {
-    if (name == config.log_level) options.level = level;
-  }
-  return options;
-}
-
 // The log is one for the process: it runs, as the first server wants it, while there is one.
 std::mutex g_log_mutex;
 int g_log_users = 0;  // guarded by g_log_mutex
@@ -101,10 +109,7 @@ class LogGuard {
   LogGuard& operator=(const LogGuard&) = delete;
 };
 
-// How long the engine may take to let go of what its callbacks use: a step, and then some.
-constexpr double kIdleSeconds = 10;
-
-}  // namespace
+}  // namespace app
 
 Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
   EngineOptions options;
@@ -132,10 +137,10 @@ struct App::Parts {
       : config(c), log(c), engine(shared), metrics(shared.model(), kVersionString), observer(&metrics) {}
 
   const ServerConfig config;
-  const LogGuard log;
+  const app::LogGuard log;
   Tenant engine;
   Metrics metrics;
-  LoggingObserver observer;
+  app::LoggingObserver observer;
   std::unique_ptr<OpenAiApi> api;  // outlives the server, whose answers it writes
   std::unique_ptr<Server> server;
 };
