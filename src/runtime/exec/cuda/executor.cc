@@ -12,6 +12,7 @@
 #include "runtime/exec/cuda/device_memory.h"
 #include "runtime/exec/cuda/faults.h"
 #include "runtime/exec/cuda/op_times.h"
+#include "runtime/exec/cuda/page_mover.h"
 #include "runtime/exec/cuda/program.h"
 #include "runtime/exec/cuda/sizes.h"
 #include "runtime/exec/cuda/upload_weights.h"
@@ -36,6 +37,7 @@ struct DeviceState {
   DeviceMemory memory;
   PinnedBuffer upload, download, rope_tables;
   DeviceBuffer spill;
+  std::unique_ptr<PageMover> mover;  // null: no pages in host memory
   KernelSet kernels;
   std::optional<Program> program;
   std::vector<Bucket> buckets;  // ascending
@@ -58,6 +60,7 @@ class CudaExecutor final : public StepExecutor {
   Status ReadEnvironment();
   Status Size(const EngineReader& engine, uint64_t weight_blob_bytes);
   Status UploadAll(const EngineReader& engine);
+  Status OpenMover();
   Status BindProgram();
   Status CaptureGraphs();
   Expected<GraphExec> CaptureStep(bool with_sampling);
@@ -99,7 +102,11 @@ class CudaExecutor final : public StepExecutor {
 // What still runs cannot be waited for, and freeing memory would wait: all of it is left to the end of the
 // process.
 CudaExecutor::~CudaExecutor() {
-  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) return;
+  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) {
+    // Copies that nobody needs any more may be on their way; what they read and write goes now.
+    if (state_ != nullptr && state_->mover != nullptr && device().Bind().ok()) (void)state_->mover->Drain();
+    return;
+  }
   static auto& abandoned = *new std::vector<std::pair<OpTimes*, DeviceState*>>;
   abandoned.emplace_back(times_.release(), state_.release());
 }
@@ -126,6 +133,7 @@ Status CudaExecutor::Open(const EngineReader& engine) {
   LATHE_ASSIGN_OR_RETURN(state_->done, NewEvent(device()));
   LATHE_ASSIGN_OR_RETURN(state_->memory,
                          DeviceMemory::Allocate(device(), plan_, sizes_, caps_, state_->stream));
+  LATHE_RETURN_IF_ERROR(OpenMover());
   LATHE_RETURN_IF_ERROR(UploadAll(engine));
   LATHE_ASSIGN_OR_RETURN(state_->kernels, KernelSet::Load(device(), blob));
   LATHE_RETURN_IF_ERROR(BindProgram());
@@ -160,6 +168,7 @@ Status CudaExecutor::Size(const EngineReader& engine, uint64_t weight_blob_bytes
              .max_logit_rows = sizes_.max_sequences,
              .n_pages = sizes_.n_pages,
              .page_size = kPageSize,
+             .n_host_pages = options_.n_host_pages,
              .max_positions = sizes_.max_positions,
              .vocab = plan_.vocab,
              .dynamic_rope = options_.rope.dynamic_from > 0,
@@ -185,6 +194,18 @@ Status CudaExecutor::UploadAll(const EngineReader& engine) {
   std::memcpy(state_->rope_tables.as<float>(), options_.rope.inv_freq.data(),
               static_cast<size_t>(table_bytes));
   return CopyToDevice(device(), memory.inv_freq, state_->rope_tables.as<float>(), table_bytes, stream());
+}
+
+Status CudaExecutor::OpenMover() {
+  if (options_.n_host_pages == 0) return Status::Ok();
+  const ProgramMemory& memory = state_->memory.program();
+  LATHE_ASSIGN_OR_RETURN(state_->mover,
+                         PageMover::Open(device(), {.pool = memory.kv,
+                                                    .layer_page_bytes = caps_.shape.page_bytes(),
+                                                    .n_layers = plan_.n_layers,
+                                                    .n_pages = sizes_.n_pages,
+                                                    .n_host_pages = options_.n_host_pages}));
+  return Status::Ok();
 }
 
 Status CudaExecutor::BindProgram() {
@@ -271,17 +292,22 @@ Status CudaExecutor::Start(const Step& step) {
   const Bucket* bucket = BucketFor(step);
   LATHE_RETURN_IF_ERROR(
       filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
+  if (state_->mover != nullptr) LATHE_RETURN_IF_ERROR(state_->mover->BeforeStep(step, stream()));
   LATHE_RETURN_IF_ERROR(CopyInput());
   const bool in_graph = bucket != nullptr && input_.sampled_rows > 0 && input_.only_greedy &&
                         !injected_.In(InjectedFault::kNan, n_steps_);
   LATHE_RETURN_IF_ERROR(LaunchStep(bucket, in_graph));
   if (!in_graph) LATHE_RETURN_IF_ERROR(LaunchSampling());
-  return StartDownload();
+  LATHE_RETURN_IF_ERROR(StartDownload());
+  return state_->mover != nullptr ? state_->mover->AfterStep(step) : Status::Ok();
 }
 
 Status CudaExecutor::Take(const Step& step, StepResult* result) {
   LATHE_RETURN_IF_ERROR(Wait());
   Collect(step, result);
+  if (state_->mover != nullptr) {
+    LATHE_ASSIGN_OR_RETURN(result->moves_done, state_->mover->Done());
+  }
   if (step.want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(result));
   if (step.want_logits) LATHE_RETURN_IF_ERROR(CopyLogits(result));
   return Status::Ok();

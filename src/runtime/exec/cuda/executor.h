@@ -25,6 +25,7 @@ struct CudaExecutorOptions {
   int model_positions = 0;
   uint64_t kv_bytes = 0;       // 0: memory_fraction of what is free beside the rest
   double memory_fraction = 0;  // 0: 0.9
+  int n_host_pages = 0;        // for pages that moves name, in pinned memory
   RopeSource rope = {};
   bool deterministic = false;
   bool graphs = true;
@@ -37,14 +38,15 @@ struct CudaExecutorOptions {
 // on; twice as many make a step that long that everybody who decodes beside it notices, and cost memory.
 inline constexpr int kCudaStepRows = 4096;
 
-// Device memory that a plan takes, before anything is allocated and without a device (lathe plan). CUDA
-// itself takes some 500 MiB more.
+// Memory that a plan takes, the device's but for host_kv_bytes, before anything is allocated and without a
+// device (lathe plan). CUDA itself takes some 500 MiB more.
 struct CudaMemoryPlan {
   uint64_t weight_bytes = 0;
   uint64_t buffer_bytes = 0;     // activations and logits
   uint64_t workspace_bytes = 0;  // parts of attention, widened pages, upload and download
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_page = 0;  // all layers
+  uint64_t host_kv_bytes = 0;
   uint64_t fixed_bytes() const { return weight_bytes + buffer_bytes + workspace_bytes; }
 };
 
