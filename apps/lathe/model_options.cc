@@ -83,6 +83,7 @@ std::vector<std::string> ModelOptions::ToArgs() const {
   if (target != "auto") add("--target", target);
   if (engine.threads > 0) add("--threads", std::to_string(engine.threads));
   if (engine.kv_bytes > 0) add("--kv-bytes", std::to_string(engine.kv_bytes));
+  if (engine.host_kv_bytes > 0) add("--host-kv-memory", std::to_string(engine.host_kv_bytes));
   if (engine.max_context > 0) add("--context", std::to_string(engine.max_context));
   if (engine.device > 0) add("--device", std::to_string(engine.device));
   if (engine.gpu_memory_fraction > 0)
