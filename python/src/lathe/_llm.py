@@ -114,8 +114,9 @@ class LLM:
             chat_template: str | os.PathLike[str] | None = None, threads: int | None = None, device: int | None = None,
             gpu_memory_fraction: float | None = None, deterministic: bool | None = None,
             kv_bytes: int | str | None = None, host_kv_memory: int | str | None = None, context: int | None = None,
-            max_sequences: int | None = None, max_step_tokens: int | None = None, max_step_growth: int | None = None, prefix_cache: bool | None = None,
-            max_queued_requests: int | None = None, progress: Progress = None) -> None:
+            max_sequences: int | None = None, max_step_tokens: int | None = None, max_step_growth: int | None = None,
+            prefix_cache: bool | None = None, max_queued_requests: int | None = None,
+            progress: Progress = None) -> None:
         # chat_template is a file, or the template itself.
         source = chat_template if isinstance(chat_template, str) and ("{%" in chat_template or "{{" in chat_template) else ""
         settings = {
