@@ -1,6 +1,5 @@
 // KV pages in host memory on the device: what copies of them reach, and a prefix that comes back against one
-// that is computed again. LATHE_OFFLOAD_ENGINE names an engine to take the times of; without it tales-16m is
-// taken.
+// that is computed again. LATHE_OFFLOAD_MODEL names a checkpoint to take the times of; without it tales-16m is.
 #include <algorithm>
 #include <cstdlib>
 
@@ -119,13 +118,12 @@ TEST_F(PageCopies, OtherWays) {
   }
 }
 
+const char* TimedModel() { return std::getenv("LATHE_OFFLOAD_MODEL"); }
 std::string TimedEngine() {
-  const char* path = std::getenv("LATHE_OFFLOAD_ENGINE");
-  return path != nullptr ? path : BuiltEngine(TalesDir(), CudaSpec());
+  return BuiltEngine(TimedModel() != nullptr ? TimedModel() : TalesDir(), CudaSpec());
 }
-
 // Tokens of a prefix that fit its context.
-int PrefixTokens() { return std::getenv("LATHE_OFFLOAD_ENGINE") != nullptr ? 4096 : 1024; }
+int PrefixTokens() { return TimedModel() != nullptr ? 4096 : 1024; }
 
 double Median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -175,7 +173,7 @@ TEST_F(GpuHostPages, APrefixComesBackFasterThanItIsComputed) {
   std::printf("first token of %d tokens, ms: %.2f computed, %.2f from host memory (%.0f MiB), %.2f cached\n",
               prefix_tokens, Median(computed), Median(restored), bytes / (1 << 20), Median(cached));
   EXPECT_LT(Median(cached), Median(restored));
-  if (std::getenv("LATHE_OFFLOAD_ENGINE") != nullptr) {
+  if (TimedModel() != nullptr) {
     EXPECT_LT(Median(restored), Median(computed));
   }
 }
