@@ -69,9 +69,9 @@ DirectResult RunDirect(DirectMode mode, std::span<const TokenId> ids, StepExecut
     kv->TakeMoves(&step.moves);
     step.moves_needed = seq.ready_at;
     out.status = executor->Execute(step, &result);
-    kv->SetMovesDone(result.moves_done);
     out.device_failed = !out.status.ok();
     if (out.device_failed) break;
+    kv->SetMovesDone(result.moves_done);
     if (mode == DirectMode::kScore) out.status = TakeScores(step, result, &out.score);
     out.logits.insert(out.logits.end(), result.logits.begin(), result.logits.end());
   }
