@@ -100,7 +100,7 @@ std::vector<Figure> EngineFigures(const EngineStats& before, const EngineStats& 
   const uint64_t steps = after.steps - before.steps;
   const auto share = [seconds](double a, double b) { return seconds > 0 ? 100 * (b - a) / seconds : 0; };
   const auto sequences = static_cast<double>(after.sequences_in_steps - before.sequences_in_steps);
-  std::vector<Figure> figures{
+  std::vector<Figure> out = {
       Figure::Count("steps", "steps", steps),
       Figure::Number("sequences in a step, mean", "sequences_per_step",
                      steps > 0 ? sequences / static_cast<double>(steps) : 0, "%.1f"),
@@ -109,10 +109,23 @@ std::vector<Figure> EngineFigures(const EngineStats& before, const EngineStats& 
       Figure::Number("scheduling and text, % of the time", "host_percent",
                      share(before.host_seconds, after.host_seconds), "%.1f"),
       Figure::Count("preemptions", "preemptions", after.preemptions - before.preemptions)};
-  if (after.device_seconds > 0)
-    figures.push_back(Figure::Number("GPU idle, % of the time", "device_idle_percent",
-                                     100 - share(before.device_seconds, after.device_seconds), "%.2f"));
-  return figures;
+  if (after.device_seconds > 0) {
+    out.push_back(Figure::Number("GPU idle, % of the time", "device_idle_percent",
+                                 100 - share(before.device_seconds, after.device_seconds), "%.2f"));
+  }
+  if (after.host_pages_total == 0) return out;
+  const auto gib = [&after](uint64_t pages) {
+    return static_cast<double>(pages * after.page_bytes) / (1 << 30);
+  };
+  out.push_back(Figure::Count("prompt tokens from the cache", "cached_tokens",
+                              after.cached_tokens - before.cached_tokens));
+  out.push_back(
+      Figure::Count("of these from host memory", "host_tokens", after.host_tokens - before.host_tokens));
+  out.push_back(Figure::Number("KV pages to host memory, GiB", "offloaded_gib",
+                               gib(after.pages_offloaded - before.pages_offloaded), "%.2f"));
+  out.push_back(Figure::Number("KV pages back, GiB", "restored_gib",
+                               gib(after.pages_restored - before.pages_restored), "%.2f"));
+  return out;
 }
 
 Json ModelToJson(const ModelInfo& model) {

@@ -138,6 +138,8 @@ class Conversation {
     table.AddRow({"messages", std::to_string(messages_.size())});
     table.AddRow({"prompt tokens", std::to_string(stats.prompt_tokens)});
     table.AddRow({"of these from the cache", std::to_string(stats.cached_tokens)});
+    if (stats.host_pages_total > 0)
+      table.AddRow({"of these from host memory", std::to_string(stats.host_tokens)});
     table.AddRow({"generated tokens", std::to_string(stats.generated_tokens)});
     table.AddRow(
         {"KV pages used", StrFormat("%d of %d", stats.pages_used + stats.pages_cached, stats.pages_total)});

@@ -28,6 +28,7 @@ Json ToJson(const LoadPlan& plan) {
           {"workspace_bytes", plan.workspace_bytes},
           {"cuda_bytes", plan.cuda_bytes},
           {"kv_bytes", plan.kv_bytes},
+          {"host_kv_bytes", plan.host_kv_bytes},
           {"kv_bytes_per_token", plan.kv_bytes_per_token},
           {"kv_tokens", int64_t{plan.n_pages} * plan.page_size},
           {"total_bytes", plan.total()}};
@@ -54,6 +55,10 @@ Expected<int> Run(const Options& options) {
                       FormatBytes(static_cast<double>(plan.kv_bytes_per_token)).c_str(),
                       tokens / plan.max_context, plan.max_context));
   PrintLine("all", plan.total(), "");
+  if (plan.host_kv_bytes > 0)
+    PrintLine("host memory", plan.host_kv_bytes,
+              StrFormat("%lld tokens that are not in use",
+                        static_cast<long long>(plan.host_kv_bytes / plan.kv_bytes_per_token)));
   return kExitOk;
 }
 
@@ -70,6 +75,8 @@ void AddPlan(Command& root) {
                  "Rows of one step; 0: the engine's choice");
   command.Bytes("--kv-bytes", &options->engine.kv_bytes, "Memory for keys and values",
                 "as lathe run chooses");
+  command.Bytes("--host-kv-memory", &options->engine.host_kv_bytes,
+                "Host memory for keys and values that are not in use", "none");
   command.Option("--gpu-memory-fraction", &options->engine.gpu_memory_fraction,
                  "Of what the GPU has free beside weights and buffers, for keys and values; 0: 0.9");
   command.Option("--device", &options->engine.device, "Which GPU, as lathe devices counts them");

@@ -64,6 +64,8 @@ void ModelOptions::Declare(Command& command) {
   command.Option("--threads", &engine.threads, "Compute threads; 0: usable CPUs");
   command.Bytes("--kv-bytes", &engine.kv_bytes, "Memory for keys and values, e.g. 512M",
                 "fits a few sequences");
+  command.Bytes("--host-kv-memory", &engine.host_kv_bytes,
+                "Host memory for keys and values that are not in use and had to leave, e.g. 8G", "none");
   command.Option("--context", &engine.max_context, "Longest sequence in tokens; 0: the model's");
   command.Option("--device", &engine.device, "Which GPU, as lathe devices counts them");
   command.Option("--gpu-memory-fraction", &engine.gpu_memory_fraction,
@@ -81,6 +83,7 @@ std::vector<std::string> ModelOptions::ToArgs() const {
   if (target != "auto") add("--target", target);
   if (engine.threads > 0) add("--threads", std::to_string(engine.threads));
   if (engine.kv_bytes > 0) add("--kv-bytes", std::to_string(engine.kv_bytes));
+  if (engine.host_kv_bytes > 0) add("--host-kv-memory", std::to_string(engine.host_kv_bytes));
   if (engine.max_context > 0) add("--context", std::to_string(engine.max_context));
   if (engine.device > 0) add("--device", std::to_string(engine.device));
   if (engine.gpu_memory_fraction > 0)

@@ -18,7 +18,7 @@ struct ModelOptions {
   std::string target = "auto";       // likewise (compiler/target.h)
   EngineOptions engine;
 
-  // MODEL, --dtype, --target, --threads, --kv-bytes, --context, and those of a GPU.
+  // MODEL, --dtype, --target, --threads, --kv-bytes, --host-kv-memory, --context, and those of a GPU.
   void Declare(Command& command);
   // Where `path` names a repository of the hub: fetches it, with a bar, and becomes the path it is at. Errors:
   // FetchModel's.

@@ -16,11 +16,14 @@ namespace lathe {
 
 // Run-time settings; none of them ever forces a rebuild. 0 means: choose.
 struct EngineOptions {
-  int threads = 0;          // compute threads; 0: usable CPUs (affinity and cgroup quota)
-  uint64_t kv_bytes = 0;    // KV cache budget; 0: fits max_positions for a few sequences within free memory
-  int max_sequences = 0;    // running at once; 0: 256
-  int max_step_tokens = 0;  // rows of one step (chunked prefill); 0: 512, on a GPU 4096 if they fit
-  int max_context = 0;      // longest sequence; 0: the model's
+  int threads = 0;        // compute threads; 0: usable CPUs (affinity and cgroup quota)
+  uint64_t kv_bytes = 0;  // KV cache budget; 0: fits max_positions for a few sequences within free memory
+  // Memory of the host (pinned, for a GPU) for cached prefixes and preempted sequences whose pages are taken
+  // back; found there, they are copied and not computed again. Taken when the engine loads. 0: none.
+  uint64_t host_kv_bytes = 0;
+  int max_sequences = 0;        // running at once; 0: 256
+  int max_step_tokens = 0;      // rows of one step (chunked prefill); 0: 512, on a GPU 4096 if they fit
+  int max_context = 0;          // longest sequence; 0: the model's
   int max_queued_requests = 0;  // waiting; 0: 65536
   bool prefix_cache = true;
   // While sequences decode, a step takes so many rows of prompts that it lasts at most this many times what
@@ -56,8 +59,13 @@ struct ModelInfo {
 struct EngineStats {
   int running = 0, waiting = 0;
   int pages_total = 0, pages_used = 0,
-      pages_cached = 0;  // used: held by sequences; cached: only by the prefix cache
-  int page_size = 0;     // token positions of a page
+      pages_cached = 0;     // used: held by sequences; cached: only by the prefix cache
+  int page_size = 0;        // token positions of a page
+  uint64_t page_bytes = 0;  // of keys and values, all layers
+  // Pages in host memory (EngineOptions::host_kv_bytes); pages copied there and back, and forgotten there for
+  // lack of room; prompt tokens, of cached_tokens, that were found there.
+  int host_pages_total = 0, host_pages_used = 0;
+  uint64_t pages_offloaded = 0, pages_restored = 0, host_pages_dropped = 0, host_tokens = 0;
   uint64_t steps = 0, prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   uint64_t submitted = 0, finished = 0, cancelled = 0, failed = 0, preemptions = 0, recomputed_tokens = 0;
   // Steps by how many sequences had rows in them: bucket i counts those of at most 2^i, the last one all

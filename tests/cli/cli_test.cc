@@ -35,10 +35,10 @@ Json ParseWhole(const std::string& text) {
 
 using Cli = CliTest;
 
-const std::vector<std::string> kModelFlags = {
-    "MODEL",          "--dtype",   "--target", "--threads",
-    "--kv-bytes",     "--context", "--device", "--gpu-memory-fraction",
-    "--deterministic"};
+const std::vector<std::string> kModelFlags = {"MODEL",          "--dtype",    "--target",
+                                              "--threads",      "--kv-bytes", "--host-kv-memory",
+                                              "--context",      "--device",   "--gpu-memory-fraction",
+                                              "--deterministic"};
 const std::vector<std::string> kSamplingFlags = {
     "--max-tokens",         "--min-tokens",       "--temperature",       "--top-p",   "--top-k", "--min-p",
     "--repetition-penalty", "--presence-penalty", "--frequency-penalty", "--seed",    "--stop",  "--stop-id",

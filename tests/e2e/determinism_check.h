@@ -122,6 +122,90 @@ inline void CheckPreemption(const std::string& path, const EngineOptions& base =
   EXPECT_EQ(engine->Stats().pages_used, 0);
 }
 
+// Conversations of several turns, some at once, in a pool that holds a fifth of them, with host memory for
+// the others: the same bits as with a large pool, and nearly the whole history comes out of host memory.
+inline void CheckConversationsInHostMemory(const std::string& path, const EngineOptions& base = {}) {
+  constexpr int kTalks = 12, kTurns = 4, kAsked = 70, kAnswered = 30, kAtOnce = 3;
+  std::vector<std::vector<TokenId>> talks(kTalks);
+  std::vector<std::vector<Answer>> want;  // of each turn
+  for (const bool offload : {false, true}) {
+    auto engine = LoadEngine(path, base);
+    ASSERT_NE(engine, nullptr);
+    const uint64_t token = engine->model().kv_bytes_per_token;
+    const int page = engine->Stats().page_size;
+    if (offload) {
+      EngineOptions little = base;
+      little.max_context = 448;
+      little.kv_bytes = token * 1024;
+      little.host_kv_bytes = token * 8192;
+      engine = LoadEngine(path, little);
+      ASSERT_NE(engine, nullptr);
+    }
+    Rng rng(31);
+    uint64_t history = 0;
+    for (auto& talk : talks) talk.clear();
+    for (int turn = 0; turn < kTurns; ++turn) {
+      std::vector<Answer> answers;
+      for (int first = 0; first < kTalks; first += kAtOnce) {
+        Collector some(*engine);
+        for (int i = first; i < first + kAtOnce; ++i) {
+          auto& talk = talks[static_cast<size_t>(i)];
+          if (!talk.empty())
+            history += (talk.size() - 1) / static_cast<size_t>(page) * static_cast<size_t>(page);
+          for (const TokenId id : RandomIds(rng, kAsked, engine->model().vocab)) talk.push_back(id);
+          some.Submit(GreedyRequest(Prompt::Ids(talk), kAnswered));
+        }
+        some.Wait();
+        for (int i = 0; i < kAtOnce; ++i) answers.push_back(some.answers(static_cast<size_t>(i))[0]);
+      }
+      for (size_t i = 0; i < answers.size(); ++i)
+        talks[i].insert(talks[i].end(), answers[i].ids.begin(), answers[i].ids.end());
+      if (!offload)
+        want.push_back(answers);
+      else
+        for (size_t i = 0; i < answers.size(); ++i)
+          ExpectSame(answers[i], want[static_cast<size_t>(turn)][i]);
+    }
+    const EngineStats stats = engine->Stats();
+    EXPECT_EQ(stats.cached_tokens, history);
+    EXPECT_EQ(stats.pages_used, 0);
+    if (!offload) continue;
+    EXPECT_GT(stats.host_tokens, history / 2);
+    EXPECT_GT(stats.pages_offloaded, stats.pages_restored);
+    EXPECT_GE(stats.pages_restored * static_cast<uint64_t>(page), stats.host_tokens);
+    EXPECT_GT(stats.page_bytes, 0u);
+    std::printf("%llu tokens of history found, %llu of them in host memory; %llu pages there, %llu back\n",
+                static_cast<unsigned long long>(history), static_cast<unsigned long long>(stats.host_tokens),
+                static_cast<unsigned long long>(stats.pages_offloaded),
+                static_cast<unsigned long long>(stats.pages_restored));
+  }
+}
+
+// A preemption with host memory: the same bits, and what is computed again is a partial page each.
+inline void CheckPreemptionIntoHostMemory(const std::string& path, const EngineOptions& base = {}) {
+  std::vector<Request> requests;
+  Rng rng(5);
+  for (int i = 0; i < 6; ++i) requests.push_back(GreedyRequest(Prompt::Ids(RandomIds(rng, 200, 8192)), 160));
+  std::vector<Answer> alone;
+  auto engine = LoadEngine(path, base);
+  ASSERT_NE(engine, nullptr);
+  for (const Request& request : requests) alone.push_back(RunAlone(*engine, request));
+  EngineOptions little = base;
+  little.kv_bytes = engine->model().kv_bytes_per_token * 1536;
+  little.host_kv_bytes = engine->model().kv_bytes_per_token * 4096;
+  little.max_context = 384;
+  engine = LoadEngine(path, little);
+  ASSERT_NE(engine, nullptr);
+  Collector tight(*engine);
+  for (const Request& request : requests) tight.Submit(request);
+  tight.Wait();
+  for (size_t i = 0; i < requests.size(); ++i) ExpectSame(tight.answers(i)[0], alone[i]);
+  const EngineStats stats = engine->Stats();
+  EXPECT_GT(stats.preemptions, 0u);
+  EXPECT_GT(stats.pages_restored, 0u);
+  EXPECT_LE(stats.recomputed_tokens, stats.preemptions * static_cast<uint64_t>(stats.page_size));
+}
+
 // A thousand requests at once, each equal to itself alone.
 inline void CheckAThousandAtOnce(const std::string& path, const EngineOptions& base = {}) {
   EngineOptions uncached = base;

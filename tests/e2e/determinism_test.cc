@@ -21,6 +21,14 @@ INSTANTIATE_TEST_SUITE_P(DTypes, Determinism, ::testing::Values(DType::kBf16, DT
 
 TEST(Determinism, PreemptionRecomputesToTheSameBits) { CheckPreemption(BuiltEngine(TalesDir())); }
 
+TEST(Determinism, ConversationsComeBackFromHostMemoryWithTheSameBits) {
+  CheckConversationsInHostMemory(BuiltEngine(TalesDir()));
+}
+
+TEST(Determinism, PreemptionIntoHostMemoryGivesTheSameBits) {
+  CheckPreemptionIntoHostMemory(BuiltEngine(TalesDir()));
+}
+
 TEST(Lasting, AThousandRequestsAtOnceEqualThemselvesAlone) { CheckAThousandAtOnce(BuiltEngine(TalesDir())); }
 
 TEST(Parallel, ContinuationsOfOnePromptShareItAndFollowTheirOwnSeeds) {

@@ -32,6 +32,14 @@ TEST_F(GpuDeterminism, BatchedCachedAndPreemptedEqualAlone) {
 
 TEST_F(GpuDeterminism, PreemptionRecomputesToTheSameBits) { CheckPreemption(TalesEngine(), Deterministic()); }
 
+TEST_F(GpuDeterminism, ConversationsComeBackFromHostMemoryWithTheSameBits) {
+  CheckConversationsInHostMemory(TalesEngine(), Deterministic());
+}
+
+TEST_F(GpuDeterminism, PreemptionIntoHostMemoryGivesTheSameBits) {
+  CheckPreemptionIntoHostMemory(TalesEngine(), Deterministic());
+}
+
 TEST_F(GpuDeterminism, AThousandRequestsAtOnceEqualThemselvesAlone) {
   CheckAThousandAtOnce(TalesEngine(), Deterministic());
 }

@@ -113,15 +113,16 @@ class LLM:
             self, model: str | os.PathLike[str], *, dtype: str | None = None, target: str | None = None,
             chat_template: str | os.PathLike[str] | None = None, threads: int | None = None, device: int | None = None,
             gpu_memory_fraction: float | None = None, deterministic: bool | None = None,
-            kv_bytes: int | str | None = None, context: int | None = None, max_sequences: int | None = None,
-            max_step_tokens: int | None = None, max_step_growth: int | None = None, prefix_cache: bool | None = None,
-            max_queued_requests: int | None = None, progress: Progress = None) -> None:
+            kv_bytes: int | str | None = None, host_kv_memory: int | str | None = None, context: int | None = None,
+            max_sequences: int | None = None, max_step_tokens: int | None = None, max_step_growth: int | None = None,
+            prefix_cache: bool | None = None, max_queued_requests: int | None = None,
+            progress: Progress = None) -> None:
         # chat_template is a file, or the template itself.
         source = chat_template if isinstance(chat_template, str) and ("{%" in chat_template or "{{" in chat_template) else ""
         settings = {
             "dtype": dtype, "target": target, "chat_template": None if source else chat_template, "threads": threads,
             "device": device, "gpu_memory_fraction": gpu_memory_fraction, "deterministic": deterministic,
-            "kv_bytes": kv_bytes, "context": context, "max_sequences": max_sequences,
+            "kv_bytes": kv_bytes, "host_kv_memory": host_kv_memory, "context": context, "max_sequences": max_sequences,
             "max_step_tokens": max_step_tokens, "max_step_growth": max_step_growth, "prefix_cache": prefix_cache,
             "max_queued_requests": max_queued_requests}
         path = _path_of(model)

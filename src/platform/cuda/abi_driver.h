@@ -83,6 +83,23 @@ struct LaunchConfig {
 };
 static_assert(sizeof(LaunchConfig) == 56);
 
+// CUmemorytype, CUDA_MEMCPY3D
+enum MemoryType : int { kMemoryHost = 1, kMemoryDevice = 2 };
+struct Memcpy3DSide {
+  size_t x_bytes = 0, y = 0, z = 0, lod = 0;
+  int memory_type = 0;
+  void* host = nullptr;
+  DevicePtr device = 0;
+  void* array = nullptr;
+  void* reserved = nullptr;
+  size_t pitch = 0, height = 0;  // bytes of a row, rows of a slice
+};
+struct Memcpy3D {
+  Memcpy3DSide from, to;
+  size_t width_bytes = 0, height = 0, depth = 0;
+};
+static_assert(sizeof(Memcpy3DSide) == 88 && sizeof(Memcpy3D) == 200);
+
 // CUtensorMap and its enums
 struct alignas(64) TensorMap {
   uint64_t opaque[16];
@@ -115,6 +132,7 @@ enum TensorMapPromotion : int { kPromoteNone = 0, kPromote64 = 1, kPromote128 = 
   X(memcpy_h2d_async, "cuMemcpyHtoDAsync_v2", (DevicePtr to, const void* from, size_t bytes, Stream stream)) \
   X(memcpy_d2h_async, "cuMemcpyDtoHAsync_v2", (void* to, DevicePtr from, size_t bytes, Stream stream))       \
   X(memcpy_d2d_async, "cuMemcpyDtoDAsync_v2", (DevicePtr to, DevicePtr from, size_t bytes, Stream stream))   \
+  X(memcpy_3d_async, "cuMemcpy3DAsync_v2", (const Memcpy3D* copy, Stream stream))                            \
   X(memset_d8_async, "cuMemsetD8Async", (DevicePtr to, unsigned char value, size_t count, Stream stream))    \
   X(memset_d32_async, "cuMemsetD32Async", (DevicePtr to, unsigned value, size_t count, Stream stream))       \
   X(stream_create, "cuStreamCreate", (Stream * stream, unsigned flags))                                      \

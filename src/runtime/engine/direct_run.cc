@@ -66,9 +66,12 @@ DirectResult RunDirect(DirectMode mode, std::span<const TokenId> ids, StepExecut
   std::vector<TokenBias> targets;
   for (int first = 0; first < n_rows && out.status.ok(); first += most) {
     FillStep(mode, ids, first, std::min(most, n_rows - first), seq, limits.page_size, &targets, &step);
+    kv->TakeMoves(&step.moves);
+    step.moves_needed = seq.ready_at;
     out.status = executor->Execute(step, &result);
     out.device_failed = !out.status.ok();
     if (out.device_failed) break;
+    kv->SetMovesDone(result.moves_done);
     if (mode == DirectMode::kScore) out.status = TakeScores(step, result, &out.score);
     out.logits.insert(out.logits.end(), result.logits.begin(), result.logits.end());
   }

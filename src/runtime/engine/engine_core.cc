@@ -44,7 +44,9 @@ EngineCore::EngineCore(EngineParts parts, const EngineOptions& options)
       pace_(options.max_step_growth, kUnnoticedSeconds) {
   info_.max_context = scheduler_.max_context();
   stats_.pages_total = executor_->limits().n_pages;
+  stats_.host_pages_total = scheduler_.kv().n_host_pages();
   stats_.page_size = counts_.page_size = executor_->limits().page_size;
+  stats_.page_bytes = counts_.page_bytes = info_.kv_bytes_per_token * static_cast<uint64_t>(stats_.page_size);
   thread_ = std::thread([this] { Loop(); });
   if (parts.verify) verifier_ = std::thread([this, verify = std::move(parts.verify)] { Verify(verify); });
 }

@@ -465,6 +465,43 @@ TEST(Engine, ScoresBesideRunningRequests) {
   for (RequestId id : ids) EXPECT_EQ(rig.collector.Of(id).ids(), AloneOf(r).tokens);
 }
 
+// Conversations that take turns in too few pages, with host memory for those that wait; texts that are scored
+// between their turns take pages, too.
+TEST(Engine, HostMemoryKeepsWhatThePoolCannot) {
+  ExecutorLimits limits = testing::kLimits;
+  limits.n_pages = 41;
+  limits.n_host_pages = 200;
+  Rig rig({}, limits);
+  std::vector<TokenId> text;
+  for (int i = 0; i < 150; ++i) text.push_back(static_cast<TokenId>(i % FakeText::kVocab));
+  const auto score = rig.engine->ScoreWindow(text);
+  std::vector<std::vector<TokenId>> talks(6);
+  uint64_t history = 0;
+  for (int turn = 0; turn < 3; ++turn) {
+    for (size_t who = 0; who < talks.size(); ++who) {
+      auto& talk = talks[who];
+      if (turn > 0) history += (talk.size() - 1) / 4 * 4;
+      for (int i = 0; i < 20; ++i)
+        talk.push_back(static_cast<TokenId>((who * 7 + static_cast<size_t>(i * 3 + turn)) % 20 + 1));
+      Request r = MakeRequest(talk, 15);
+      r.sampling.ignore_eos = true;
+      const Seen seen = rig.Run(r);
+      ASSERT_EQ(seen.ids(), AloneOf(r).tokens);
+      const auto ids = seen.ids();
+      talk.insert(talk.end(), ids.begin(), ids.end());
+      EXPECT_EQ(rig.engine->ScoreWindow(text)->nats, score->nats);
+    }
+  }
+  const EngineStats stats = rig.engine->Stats();
+  EXPECT_EQ(stats.cached_tokens, history);
+  EXPECT_EQ(stats.host_tokens, history);  // the text takes nearly all pages each time
+  EXPECT_EQ(stats.host_pages_total, 200);
+  EXPECT_GT(stats.host_pages_used, 0);
+  EXPECT_EQ(stats.pages_restored * 4, stats.host_tokens);
+  EXPECT_GT(stats.pages_offloaded, stats.pages_restored);
+  EXPECT_EQ(stats.host_pages_dropped, 0u);
+}
+
 TEST(Engine, CountsStepsByTheirBatch) {
   Rig rig({.max_sequences = 4});
   for (int i = 0; i < 10; ++i) rig.Submit(MakeRequest({1, 2, 3}, 5 + i));

@@ -42,6 +42,21 @@ Expected<std::vector<Plan>> ReadPlans(const EngineReader& file) {
   return plans;
 }
 
+// Pages that options.host_kv_bytes hold.
+Expected<int> HostPages(const EngineOptions& options, uint64_t page_bytes) {
+  if (options.host_kv_bytes == 0) return 0;
+  if (!options.prefix_cache)
+    return Error(StatusCode::kInvalidArgument,
+                 "host memory for KV pages holds cached prefixes, but the prefix cache is off: switch it on, "
+                 "or leave --host-kv-memory out");
+  if (options.host_kv_bytes < page_bytes)
+    return Error(StatusCode::kInvalidArgument,
+                 "host memory for KV pages must hold a page of %.2f MiB, but is to be %.2f MiB; raise "
+                 "--host-kv-memory",
+                 MiB(page_bytes), MiB(options.host_kv_bytes));
+  return static_cast<int>(std::min<uint64_t>(options.host_kv_bytes / page_bytes, uint64_t{1} << 30));
+}
+
 // Fills n_pages and max_positions of `exec` from the options, the model and the memory that is free.
 Status SizeKvCache(const ModelSpec& spec, const std::vector<Plan>& plans, const EngineOptions& options,
                    ExecutorOptions* exec) {
@@ -73,6 +88,7 @@ Status SizeKvCache(const ModelSpec& spec, const std::vector<Plan>& plans, const 
     context = n_pages * page_size;  // the default context fits itself to the memory
   }
   exec->n_pages = static_cast<int>(n_pages);
+  LATHE_ASSIGN_OR_RETURN(exec->n_host_pages, HostPages(options, page_bytes));
   exec->max_positions = static_cast<int>(context);
   return Status::Ok();
 }
@@ -135,9 +151,9 @@ Expected<std::unique_ptr<StepExecutor>> OpenOnCpu(const EngineReader& file, cons
   return OpenRankGroup(file, std::move(plans), exec);
 }
 
-Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const ModelSpec& spec, size_t n_plans,
-                                            const EngineOptions& options) {
-  if (n_plans != 1)
+Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const ModelSpec& spec,
+                                            const std::vector<Plan>& plans, const EngineOptions& options) {
+  if (plans.size() != 1)
     return Error(StatusCode::kUnsupported,
                  "engine '%s' is for several ranks, on CUDA one GPU runs it; build it without --tp and --pp",
                  file.path().c_str());
@@ -154,6 +170,7 @@ Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const Mode
     if (blob.name == "kernels") exec.kernel_bytes = blob.size;
   exec.kv_bytes = options.kv_bytes;
   exec.memory_fraction = options.gpu_memory_fraction;
+  LATHE_ASSIGN_OR_RETURN(exec.n_host_pages, HostPages(options, PlanMemory(plans[0], {}).kv_bytes_per_page));
   exec.rope = RopeOf(spec);
   exec.deterministic = options.deterministic;
   exec.progress = options.load_progress;
@@ -163,7 +180,7 @@ Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const Mode
 // Opens the executor of a GPU; *options then has the rows that its steps take.
 Expected<std::unique_ptr<StepExecutor>> OpenOnCuda(const EngineReader& file, const ModelSpec& spec,
                                                    std::vector<Plan> plans, EngineOptions* options) {
-  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans.size(), *options));
+  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans, *options));
   LATHE_ASSIGN_OR_RETURN(auto executor, OpenCudaExecutor(file, std::move(plans[0]), exec));
   options->max_step_tokens = executor->limits().max_step_rows;
   return executor;
@@ -171,7 +188,7 @@ Expected<std::unique_ptr<StepExecutor>> OpenOnCuda(const EngineReader& file, con
 
 Expected<LoadPlan> PlanOnCuda(const EngineReader& file, const ModelSpec& spec, const std::vector<Plan>& plans,
                               const EngineOptions& options, uint64_t gpu_bytes) {
-  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans.size(), options));
+  LATHE_ASSIGN_OR_RETURN(const CudaExecutorOptions exec, CudaOptionsOf(file, spec, plans, options));
   LATHE_ASSIGN_OR_RETURN(const CudaSizes sizes, PlanCudaExecutor(plans[0], exec, gpu_bytes));
   return LoadPlan{
       .target = file.identity().target,
@@ -185,6 +202,7 @@ Expected<LoadPlan> PlanOnCuda(const EngineReader& file, const ModelSpec& spec, c
       .workspace_bytes = sizes.memory.workspace_bytes,
       .cuda_bytes = sizes.memory.loaded_bytes + sizes.memory.context_bytes,
       .kv_bytes = sizes.memory.kv_bytes,
+      .host_kv_bytes = sizes.memory.host_kv_bytes,
       .kv_bytes_per_token = sizes.memory.kv_bytes_per_page / static_cast<uint64_t>(plans[0].page_size)};
 }
 
@@ -202,6 +220,7 @@ Expected<LoadPlan> PlanOnCpu(const EngineReader& file, const ModelSpec& spec, co
     out.weight_bytes += memory.weight_bytes;
     out.buffer_bytes += memory.buffer_bytes;
     out.kv_bytes += memory.kv_bytes;
+    out.host_kv_bytes += memory.host_kv_bytes;
     out.kv_bytes_per_token += memory.kv_bytes_per_page / static_cast<uint64_t>(plan.page_size);
   }
   return out;

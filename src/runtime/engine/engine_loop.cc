@@ -93,7 +93,8 @@ void EngineCore::RunStep() {
   const Status status = RunOnDevice(*step);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
-  if (pace_.bounds()) {
+  // A step that waited for pages tells nothing of what rows cost.
+  if (pace_.bounds() && step->moves_needed == 0) {
     pace_.Record(scheduler_.step_decodes(), scheduler_.step_prompt_rows() - scheduler_.step_long_rows(),
                  scheduler_.step_long_rows(), counts_.last_step_time - start);
   }
@@ -214,6 +215,12 @@ void EngineCore::PublishStats() {
   counts_.generated_tokens = s.generated_tokens;
   counts_.preemptions = s.preemptions;
   counts_.recomputed_tokens = s.recomputed_tokens;
+  counts_.host_pages_total = kv.n_host_pages();
+  counts_.host_pages_used = kv.n_host_used();
+  counts_.host_tokens = s.host_tokens;
+  counts_.pages_offloaded = kv.counters().offloaded;
+  counts_.pages_restored = kv.counters().restored;
+  counts_.host_pages_dropped = kv.counters().dropped;
   std::lock_guard lock(mutex_);
   n_unstarted_ = static_cast<size_t>(s.unstarted);
   counts_.submitted = stats_.submitted;

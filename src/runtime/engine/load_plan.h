@@ -17,6 +17,7 @@ struct LoadPlan {
   uint64_t workspace_bytes = 0;  // on a GPU: parts of attention, uploads and downloads
   uint64_t cuda_bytes = 0;       // on a GPU: CUDA's context, loaded kernels, graphs
   uint64_t kv_bytes = 0;
+  uint64_t host_kv_bytes = 0;  // of the host, for pages taken back (--host-kv-memory)
   uint64_t kv_bytes_per_token = 0;
   uint64_t total() const { return weight_bytes + buffer_bytes + workspace_bytes + cuda_bytes + kv_bytes; }
 };

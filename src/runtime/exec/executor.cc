@@ -53,6 +53,7 @@ class CpuExecutor final : public StepExecutor {
  private:
   Status BindTactics();
   Status Allocate();
+  void MovePages(const std::vector<PageMove>& moves);
   void PrepareRope(const Step& step);
   void FillRope(int index);
   void RunOp(const PlanOp& op, const Worker& worker);
@@ -91,7 +92,8 @@ class CpuExecutor final : public StepExecutor {
   const std::byte* weights_ = nullptr;
   const OpKernels* kernels_ = nullptr;
   std::vector<BoundTactic> tactics_;
-  LazyMemory buffers_, kv_pool_;
+  LazyMemory buffers_, kv_pool_, host_pool_;  // host_pool_: the layers of a page one after another
+  int64_t n_moved_ = 0;
   std::vector<uint64_t> buffer_offsets_;
   std::unique_ptr<Team> team_;  // made by the first Execute, on its thread
   std::unique_ptr<Workers> workers_;
@@ -130,6 +132,7 @@ Status CpuExecutor::Open(const EngineReader& engine) {
              .max_logit_rows = options_.max_logit_rows,
              .n_pages = options_.n_pages,
              .page_size = plan_.page_size,
+             .n_host_pages = options_.n_host_pages,
              .max_positions = options_.max_positions,
              .vocab = plan_.vocab,
              .dynamic_rope = options_.rope.dynamic_from > 0,
@@ -162,6 +165,7 @@ Status CpuExecutor::Allocate() {
   const MemoryPlan memory = PlanMemory(plan_, options_);
   LATHE_ASSIGN_OR_RETURN(buffers_, LazyMemory::Allocate(memory.buffer_bytes, "activations"));
   LATHE_ASSIGN_OR_RETURN(kv_pool_, LazyMemory::Allocate(memory.kv_bytes, "KV cache"));
+  LATHE_ASSIGN_OR_RETURN(host_pool_, LazyMemory::Allocate(memory.host_kv_bytes, "pages taken back"));
   uint64_t offset = 0;
   for (const BufferDef& buffer : plan_.buffers) {
     buffer_offsets_.push_back(offset);
@@ -171,6 +175,21 @@ Status CpuExecutor::Allocate() {
   cos_.resize(angles);
   sin_.resize(angles);
   return Status::Ok();
+}
+
+void CpuExecutor::MovePages(const std::vector<PageMove>& moves) {
+  const auto bytes = static_cast<size_t>(kv_.PageBytes());
+  const auto layers = static_cast<size_t>(plan_.n_layers);
+  for (const PageMove& move : moves) {
+    std::byte* host = host_pool_.data() + static_cast<size_t>(move.host_page) * layers * bytes;
+    std::byte* device = kv_pool_.data() + static_cast<size_t>(move.device_page) * bytes;
+    for (size_t layer = 0; layer < layers; ++layer) {
+      std::byte* in_pool = device + layer * static_cast<size_t>(limits_.n_pages) * bytes;
+      std::byte* in_host = host + layer * bytes;
+      std::memcpy(move.to_host ? in_host : in_pool, move.to_host ? in_pool : in_host, bytes);
+    }
+  }
+  n_moved_ += std::ssize(moves);
 }
 
 // One row of angles per token, computed once a step for all layers: no table, hence no longest position, and
@@ -219,6 +238,8 @@ Status CpuExecutor::Execute(const Step& step, StepResult* result) {
     for (auto& scratch : sample_scratch_) scratch.resize(SampleScratchBytes(plan_.vocab) + 64);
   }
   step_ = &step;
+  MovePages(step.moves);
+  result->moves_done = n_moved_;
   seqs_.clear();
   for (const SeqSlice& s : step.sequences)
     seqs_.push_back(
@@ -415,6 +436,7 @@ MemoryPlan PlanMemory(const Plan& plan, const ExecutorOptions& options) {
   memory.kv_bytes_per_page =
       static_cast<uint64_t>(LayoutOf(plan).PageBytes()) * static_cast<uint64_t>(plan.n_layers);
   memory.kv_bytes = memory.kv_bytes_per_page * static_cast<uint64_t>(options.n_pages);
+  memory.host_kv_bytes = memory.kv_bytes_per_page * static_cast<uint64_t>(options.n_host_pages);
   return memory;
 }
 

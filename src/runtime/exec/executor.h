@@ -26,7 +26,8 @@ struct ExecutorOptions {
   int first_cpu = 0;  // for ranks that share a machine
   int max_step_rows = 512;
   int max_logit_rows = 256;
-  int n_pages = 0;  // of the KV pool
+  int n_pages = 0;       // of the KV pool
+  int n_host_pages = 0;  // for pages that moves name: plain memory, as on a device
   int max_positions = 0;
   RopeSource rope = {};
 };
@@ -36,6 +37,7 @@ struct MemoryPlan {
   uint64_t weight_bytes = 0;  // mapped, shared between processes
   uint64_t buffer_bytes = 0;
   uint64_t kv_bytes = 0;
+  uint64_t host_kv_bytes = 0;
   uint64_t kv_bytes_per_page = 0;  // all layers of the rank
 };
 MemoryPlan PlanMemory(const Plan& plan, const ExecutorOptions& options);

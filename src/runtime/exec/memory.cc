@@ -15,7 +15,7 @@ Expected<LazyMemory> LazyMemory::Allocate(uint64_t bytes, const char* what) {
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (p == MAP_FAILED)
     return Error(StatusCode::kResourceExhausted,
-                 "cannot reserve %.1f MiB for the %s: %s; lower --kv-bytes or --context",
+                 "cannot reserve %.1f MiB for the %s: %s; lower --kv-bytes, --host-kv-memory or --context",
                  static_cast<double>(bytes) / (1 << 20), what, std::strerror(errno));
   ::madvise(p, bytes, MADV_HUGEPAGE);  // a hint; it may be off
   out.data_ = static_cast<std::byte*>(p);

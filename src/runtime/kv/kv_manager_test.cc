@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 namespace lathe {
@@ -198,6 +199,139 @@ TEST(KvManager, DiscardForgetsWhatNobodyElseHolds) {
   kv.Discard(&a);
   kv.CheckInvariants({});
   EXPECT_EQ(kv.n_cached(), 2);
+}
+
+std::vector<PageMove> Moves(KvManager* kv) {
+  std::vector<PageMove> moves;
+  kv->TakeMoves(&moves);
+  return moves;
+}
+
+TEST(KvManager, WhatIsTakenBackGoesToHostMemoryAndComesBack) {
+  KvManager kv(4, 2, {.host_pages = 4});
+  KvSequence a, b;
+  const std::vector<int32_t> ta = {1, 1, 2, 2, 3, 3, 9}, tb = {4, 4, 5, 5, 6};
+  kv.Admit(&a, ta, "", true, 0);
+  kv.Commit(&a, ta, 7);
+  const std::vector<int32_t> pages = a.pages;
+  kv.Free(&a);
+  EXPECT_TRUE(Moves(&kv).empty());
+  EXPECT_EQ(kv.Admit(&b, tb, "", true, 0), 0);  // the free page, and those of 3 and 2
+  const std::vector<PageMove> out = Moves(&kv);
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_TRUE(out[0].to_host && out[1].to_host);
+  EXPECT_EQ(out[0].device_page, pages[2]);
+  EXPECT_EQ(out[1].device_page, pages[1]);
+  EXPECT_NE(out[0].host_page, out[1].host_page);
+  EXPECT_EQ(b.ready_at, 2);  // it writes where they lie
+  EXPECT_EQ(kv.n_host_used(), 2);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&b});
+  kv.Commit(&b, tb, 5);
+  kv.Free(&b);
+  kv.SetMovesDone(2);
+
+  EXPECT_EQ(kv.Admit(&a, ta, "", true, 0), 6);  // one on the device, two of host memory
+  const std::vector<PageMove> back = Moves(&kv);
+  ASSERT_EQ(back.size(), 4u);  // the pages of b leave for them
+  EXPECT_EQ(std::ranges::count(back, false, &PageMove::to_host), 2);
+  for (const PageMove& m : back) {
+    if (!m.to_host && m.device_page == a.pages[1]) {
+      EXPECT_EQ(m.host_page, out[1].host_page);
+    }
+    if (!m.to_host && m.device_page == a.pages[2]) {
+      EXPECT_EQ(m.host_page, out[0].host_page);
+    }
+  }
+  EXPECT_EQ(a.ready_at, 6);
+  EXPECT_EQ(kv.n_host_used(), 2);
+  EXPECT_EQ(kv.counters().offloaded, 4u);
+  EXPECT_EQ(kv.counters().restored, 2u);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&a});
+  kv.Free(&a);
+  kv.DropCache();
+  EXPECT_EQ(kv.n_host_used(), 0);
+  EXPECT_EQ(kv.n_available(), 4);
+}
+
+TEST(KvManager, HostMemoryForgetsTheOldestLeafFirst) {
+  KvManager kv(3, 2, {.host_pages = 2});
+  KvSequence a, b;
+  const std::vector<int32_t> ta = {1, 1, 2, 2, 3, 3}, tb = {4, 4, 5, 5, 6, 6};
+  kv.Admit(&a, ta, "", true, 0);
+  kv.Commit(&a, ta, 6);
+  kv.Free(&a);
+  kv.Admit(&b, tb, "", true, 0);  // 3 and 2 leave, then 1, for which 3 is forgotten
+  EXPECT_EQ(kv.counters().dropped, 1u);
+  kv.Free(&b);
+  EXPECT_EQ(kv.Admit(&a, ta, "", true, 0), 4);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&a});
+}
+
+TEST(KvManager, CopiesAheadOfNeedAndOnlyThen) {
+  KvManager kv(32, 2, {.host_pages = 40});
+  KvSequence a, b;
+  const auto ta = Iota(60);
+  kv.Admit(&a, ta, "", true, 0);
+  kv.Commit(&a, ta, 60);
+  kv.CopyAhead();
+  EXPECT_TRUE(Moves(&kv).empty());  // nothing is cached
+  const std::vector<int32_t> pages = a.pages;
+  kv.Free(&a);
+  kv.CopyAhead();
+  const std::vector<PageMove> ahead = Moves(&kv);
+  ASSERT_EQ(ahead.size(), 2u);  // four are to be had without waiting, two are free
+  EXPECT_EQ(ahead[0].device_page, pages[29]);
+  EXPECT_EQ(ahead[1].device_page, pages[28]);
+  kv.CopyAhead();
+  EXPECT_TRUE(Moves(&kv).empty());
+  kv.SetMovesDone(2);
+  EXPECT_EQ(kv.Admit(&b, Iota(8, 100), "", true, 0), 0);
+  EXPECT_TRUE(Moves(&kv).empty());
+  EXPECT_LE(b.ready_at, kv.moves_done());
+  EXPECT_TRUE(kv.Extend(&b, 10));  // the fifth was not copied ahead
+  EXPECT_EQ(Moves(&kv).size(), 1u);
+  EXPECT_EQ(b.ready_at, 3);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&b});
+}
+
+TEST(KvManager, WhatIsComputedAgainLeavesHostMemory) {
+  KvManager kv(4, 2, {.host_pages = 4});
+  KvSequence a, b, c;
+  const std::vector<int32_t> ta = {1, 1, 2, 2}, tb = {1, 1, 2, 2, 3, 3};
+  kv.Admit(&a, ta, "", true, 0);
+  kv.Commit(&a, ta, 4);
+  kv.Free(&a);
+  kv.Admit(&c, Iota(8, 50), "", false, 0);  // takes all: both leave
+  EXPECT_EQ(kv.n_host_used(), 2);
+  kv.Free(&c);
+  ASSERT_EQ(kv.Admit(&a, ta, "", true, 0), 2);  // 2 stays in host memory, since it is the last page
+  EXPECT_EQ(kv.n_host_used(), 1);
+  kv.Commit(&a, ta, 4);
+  EXPECT_EQ(kv.n_host_used(), 0);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&a});
+  EXPECT_EQ(kv.Admit(&b, tb, "", true, 0), 4);
+  EXPECT_EQ(b.pages[1], a.pages[1]);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&a, &b});
+}
+
+TEST(KvManager, AdoptBringsPagesBackIntoItsOwn) {
+  KvManager kv(6, 2, {.host_pages = 6});
+  KvSequence a, b, c;
+  const auto tokens = Iota(6);
+  kv.Admit(&a, tokens, "", true, 0);
+  kv.Admit(&b, tokens, "", true, 0);
+  kv.Commit(&a, tokens, 6);
+  kv.Free(&a);
+  kv.Admit(&c, Iota(6, 50), "", false, 0);  // the three pages of a leave
+  Moves(&kv);
+  const std::vector<int32_t> own = b.pages;
+  EXPECT_EQ(kv.Adopt(&b, tokens, 0), 4);
+  EXPECT_EQ(b.pages, own);
+  const std::vector<PageMove> back = Moves(&kv);
+  ASSERT_EQ(back.size(), 2u);
+  EXPECT_EQ(back[1].device_page, own[1]);
+  EXPECT_EQ(b.ready_at, 5);
+  kv.CheckInvariants(std::vector<const KvSequence*>{&b, &c});
 }
 
 TEST(KvManager, ForkSharesFullPagesOnly) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -32,7 +33,8 @@ class Model {
   struct Page {
     std::string key;  // "" while nobody can find it
     int holders = 0;
-    std::list<Page*>::iterator unused;
+    bool on_device = true, on_host = false;
+    std::list<Page*>::iterator place;  // in unused or offloaded
   };
   using PagePtr = std::shared_ptr<Page>;
   struct Seq {
@@ -43,8 +45,11 @@ class Model {
     std::vector<PagePtr> pages;
   };
 
-  int n_free = kPages;
-  std::list<Page*> unused;  // oldest first
+  explicit Model(int n_host) : n_host(n_host), n_host_free(n_host) {}
+
+  const int n_host;
+  int n_free = kPages, n_host_free;
+  std::list<Page*> unused, offloaded;  // oldest first
   std::map<std::string, PagePtr> known;
 
   static std::string Key(const Seq& s, size_t page) {
@@ -52,27 +57,66 @@ class Model {
     for (size_t i = 0; i < (page + 1) * kPageSize; ++i) key += static_cast<char>('a' + s.tokens[i]);
     return key;
   }
-  PagePtr New() {
-    if (n_free == 0) {
-      Page* victim = unused.front();
-      unused.pop_front();
-      known.erase(std::string(victim->key));
-    } else {
-      --n_free;
+  bool TakeHost(Page* page) {
+    if (n_host_free == 0) {
+      if (offloaded.empty()) return false;
+      Page* oldest = offloaded.front();
+      offloaded.pop_front();
+      LeaveHost(oldest);
+      known.erase(std::string(oldest->key));
     }
+    --n_host_free;
+    return page->on_host = true;
+  }
+  void LeaveHost(Page* page) {
+    n_host_free += page->on_host;
+    page->on_host = false;
+  }
+  void TakeDevice() {
+    if (n_free > 0) {
+      --n_free;
+      return;
+    }
+    Page* victim = unused.front();
+    unused.pop_front();
+    if (victim->on_host || TakeHost(victim)) {
+      victim->on_device = false;
+      victim->place = offloaded.insert(offloaded.end(), victim);
+    } else {
+      known.erase(std::string(victim->key));
+    }
+  }
+  PagePtr New() {
+    TakeDevice();
     auto page = std::make_shared<Page>();
     page->holders = 1;
     return page;
   }
   void Hold(const PagePtr& page) {
-    if (page->holders++ == 0) unused.erase(page->unused);
+    if (page->holders++ > 0) return;
+    unused.erase(page->place);
+    LeaveHost(page.get());
+  }
+  void CopyAhead() {
+    const int wanted = std::min(kPages / 8, n_host / 4);
+    int ready = n_free, copies = 0;
+    for (auto it = unused.begin(); it != unused.end() && ready < wanted; ++it, ++ready)
+      if (!(*it)->on_host && (copies++ == 16 || !TakeHost(*it))) return;
+  }
+  // `own`, which nobody can find, is where the content of an offloaded page is from now on.
+  void Bring(const PagePtr& own, const std::string& key) {
+    PagePtr& at = known.at(key);
+    offloaded.erase(at->place);
+    LeaveHost(at.get());
+    own->key = key;
+    at = own;
   }
   void Drop(const PagePtr& page) {
     if (--page->holders > 0) return;
     if (page->key.empty()) {
       ++n_free;
     } else {
-      page->unused = unused.insert(unused.end(), page.get());
+      page->place = unused.insert(unused.end(), page.get());
     }
   }
   int Available() const { return n_free + static_cast<int>(unused.size()); }
@@ -88,11 +132,23 @@ class Model {
   }
   int Admit(Seq* s, int reserve) {
     const auto found = Match(*s);
-    int revived = 0;
-    for (const auto& p : found) revived += p->holders == 0;
+    int revived = 0, brought = 0;
+    for (const auto& p : found) revived += p->on_device && p->holders == 0, brought += !p->on_device;
     const int need = static_cast<int>((s->tokens.size() + kPageSize - 1) / kPageSize - found.size());
-    if (need + reserve > Available() - revived) return -1;
-    for (const auto& p : found) Hold(p);
+    if (need + brought + reserve > Available() - revived) return -1;
+    for (const auto& p : found) {
+      if (p->on_device)
+        Hold(p);
+      else
+        offloaded.erase(p->place);
+    }
+    for (const auto& p : found) {
+      if (p->on_device) continue;
+      TakeDevice();
+      LeaveHost(p.get());
+      p->on_device = true;
+      p->holders = 1;
+    }
     s->pages = found;
     for (int i = 0; i < need; ++i) s->pages.push_back(New());
     return static_cast<int>(found.size()) * kPageSize;
@@ -107,6 +163,7 @@ class Model {
     for (size_t i = 0; s->cached && (i + 1) * kPageSize <= static_cast<size_t>(s->n_computed); ++i) {
       const auto [it, added] = known.try_emplace(Key(*s, i), s->pages[i]);
       if (added) s->pages[i]->key = it->first;
+      if (!it->second->on_device) Bring(s->pages[i], it->first);
       Replace(s, i, it->second);
     }
   }
@@ -114,7 +171,10 @@ class Model {
     if (!s->cached || s->n_computed % kPageSize != 0) return;
     const auto found = Match(*s);
     for (size_t i = static_cast<size_t>(s->n_computed) / kPageSize; i < found.size(); ++i) {
-      Replace(s, i, found[i]);
+      if (found[i]->on_device)
+        Replace(s, i, found[i]);
+      else
+        Bring(s->pages[i], found[i]->key);
       s->n_computed += kPageSize;
     }
   }
@@ -141,9 +201,15 @@ class Model {
 
 class Harness {
  public:
-  Harness(uint64_t seed, PrefixIndex::HashFn hash) : rng_(seed), kv_(kPages, kPageSize, {true, hash}) {}
+  Harness(uint64_t seed, PrefixIndex::HashFn hash, int n_host)
+      : rng_(seed), kv_(kPages, kPageSize, {true, hash, n_host}), model_(n_host) {}
 
   void Step() {
+    if (rng_.Below(4) == 0) {
+      model_.CopyAhead();
+      kv_.CopyAhead();
+    }
+    Move(performed_ + static_cast<int64_t>(rng_.Below(3)));
     const size_t i = rng_.Below(kSequences);
     if (!real_[i].active) {
       Start(i);
@@ -177,7 +243,9 @@ class Harness {
     kv_.DropCache();
     ASSERT_EQ(kv_.n_available(), kPages);
     ASSERT_EQ(kv_.n_cached(), 0);
+    ASSERT_EQ(kv_.n_host_used(), 0);
   }
+  const KvCounters& counters() const { return kv_.counters(); }
 
   uint64_t hits = 0, refusals = 0, forks = 0, adoptions = 0;
 
@@ -213,6 +281,7 @@ class Harness {
     const int left = static_cast<int>(s.tokens.size()) - s.n_computed;
     if (left == 0) return;
     const int n = 1 + static_cast<int>(rng_.Below(static_cast<uint64_t>(left)));
+    Move(real_[i].ready_at);
     for (int p = s.n_computed; p < s.n_computed + n; ++p) {
       content_[real_[i].pages[static_cast<size_t>(p / kPageSize)]][static_cast<size_t>(p % kPageSize)] =
           Prefix(s, p);
@@ -260,6 +329,22 @@ class Harness {
     seqs_[j] = std::move(child);
   }
 
+  // Performs moves until `end` of all are over, or none is left.
+  void Move(int64_t end) {
+    std::vector<PageMove> taken;
+    kv_.TakeMoves(&taken);
+    moves_.insert(moves_.end(), taken.begin(), taken.end());
+    for (; performed_ < end && !moves_.empty(); ++performed_) {
+      const PageMove m = moves_.front();
+      moves_.pop_front();
+      if (m.to_host)
+        host_[m.host_page] = content_[m.device_page];
+      else
+        content_[m.device_page] = host_[m.host_page];
+    }
+    kv_.SetMovesDone(performed_);
+  }
+
   // Salt and every token up to position p: what the keys and values of p depend on.
   static std::string Prefix(const Model::Seq& s, int p) {
     std::string key = s.salt + "|";
@@ -270,10 +355,14 @@ class Harness {
   void Compare(size_t i) {
     ASSERT_EQ(kv_.n_available(), model_.Available());
     ASSERT_EQ(kv_.n_cached(), static_cast<int>(model_.unused.size()));
+    ASSERT_EQ(kv_.n_host_used(), model_.n_host - model_.n_host_free);
     const KvSequence& r = real_[i];
     if (!r.active) return;
     const Model::Seq& s = seqs_[i];
     ASSERT_EQ(r.pages.size(), s.pages.size());
+    if (r.ready_at > performed_ && rng_.Below(4) > 0) return;  // most moves are late
+    Move(r.ready_at);
+    ASSERT_GE(performed_, r.ready_at);
     for (int p = 0; p < s.n_computed; ++p) {
       ASSERT_EQ(content_[r.pages[static_cast<size_t>(p / kPageSize)]][static_cast<size_t>(p % kPageSize)],
                 Prefix(s, p));
@@ -285,11 +374,13 @@ class Harness {
   Model model_;
   KvSequence real_[kSequences];
   Model::Seq seqs_[kSequences];
-  std::map<int32_t, std::array<std::string, kPageSize>> content_;
+  std::map<int32_t, std::array<std::string, kPageSize>> content_, host_;
+  std::deque<PageMove> moves_;  // decided and not yet performed
+  int64_t performed_ = 0;
 };
 
-void RunRandom(uint64_t seed, PrefixIndex::HashFn hash, int operations) {
-  Harness h(seed, hash);
+void RunRandom(uint64_t seed, PrefixIndex::HashFn hash, int operations, int n_host = 0) {
+  Harness h(seed, hash, n_host);
   for (int i = 0; i < operations && !::testing::Test::HasFatalFailure(); ++i) {
     h.Step();
     if (i % 64 == 0) h.CheckAll();
@@ -300,10 +391,18 @@ void RunRandom(uint64_t seed, PrefixIndex::HashFn hash, int operations) {
   EXPECT_GT(h.refusals, static_cast<uint64_t>(operations) / 1000);
   EXPECT_GT(h.forks, static_cast<uint64_t>(operations) / 1000);
   EXPECT_GT(h.adoptions, static_cast<uint64_t>(operations) / 2000);
+  if (n_host == 0) return;
+  EXPECT_GT(h.counters().offloaded, h.counters().restored);
+  EXPECT_GT(h.counters().restored, static_cast<uint64_t>(operations) / 1000);
+  EXPECT_GT(h.counters().dropped, static_cast<uint64_t>(operations) / 1000);
 }
 
 TEST(KvModel, MillionRandomOperations) { RunRandom(1, &PrefixIndex::DefaultHash, kOperations); }
 TEST(KvModel, ForcedHashCollisions) { RunRandom(2, &SameHash, kOperations / 10); }
+TEST(KvModel, OneHostPage) { RunRandom(3, &PrefixIndex::DefaultHash, kOperations / 4, 1); }
+TEST(KvModel, FewHostPages) { RunRandom(4, &PrefixIndex::DefaultHash, kOperations / 4, 9); }
+TEST(KvModel, ManyHostPages) { RunRandom(5, &PrefixIndex::DefaultHash, kOperations / 2, 200); }
+TEST(KvModel, HostPagesWithForcedHashCollisions) { RunRandom(6, &SameHash, kOperations / 10, 60); }
 
 }  // namespace
 }  // namespace lathe

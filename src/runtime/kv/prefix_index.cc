@@ -14,12 +14,15 @@ uint64_t PrefixIndex::DefaultHash(int32_t parent, uint32_t salt, std::span<const
   return Hash64(std::as_bytes(tokens), seed);
 }
 
-PrefixIndex::PrefixIndex(int n_pages, int page_size, HashFn hash) : page_size_(page_size), hash_(hash) {
-  LATHE_CHECK_GE(n_pages, 0);
+PrefixIndex::PrefixIndex(int capacity, int page_size, HashFn hash) : page_size_(page_size), hash_(hash) {
+  LATHE_CHECK_GE(capacity, 0);
   LATHE_CHECK_GT(page_size, 0);
-  entries_.resize(static_cast<size_t>(n_pages));
-  tokens_.resize(static_cast<size_t>(n_pages) * static_cast<size_t>(page_size));
-  buckets_.assign(std::bit_ceil(std::max<size_t>(static_cast<size_t>(n_pages), 1) * 2), -1);
+  const auto n = static_cast<size_t>(capacity);
+  entries_.resize(n);
+  tokens_.resize(n * static_cast<size_t>(page_size));
+  free_.reserve(n);
+  for (int entry = capacity - 1; entry >= 0; --entry) free_.push_back(entry);
+  buckets_.assign(std::bit_ceil(std::max<size_t>(n, 1) * 2), -1);
 }
 
 uint32_t PrefixIndex::AcquireSalt(std::string_view salt) {
@@ -55,128 +58,125 @@ void PrefixIndex::ReleaseSalt(uint32_t salt) {
 int32_t PrefixIndex::Find(int32_t parent, uint32_t salt, std::span<const int32_t> tokens) const {
   LATHE_CHECK_EQ(tokens.size(), static_cast<size_t>(page_size_));
   const uint64_t hash = hash_(parent, salt, tokens);
-  int32_t page = buckets_[hash & (buckets_.size() - 1)];
-  for (; page >= 0; page = At(page).chain_next) {
-    const Entry& e = At(page);
-    if (e.hash == hash && e.parent == parent && e.salt == salt && std::ranges::equal(Tokens(page), tokens)) {
+  int32_t entry = buckets_[hash & (buckets_.size() - 1)];
+  for (; entry >= 0; entry = At(entry).chain_next) {
+    const Entry& e = At(entry);
+    if (e.hash == hash && e.parent == parent && e.salt == salt && std::ranges::equal(Tokens(entry), tokens)) {
       break;
     }
   }
-  return page;
+  return entry;
 }
 
-void PrefixIndex::Insert(int32_t page, int32_t parent, uint32_t salt, std::span<const int32_t> tokens) {
-  Entry& e = At(page);
-  LATHE_CHECK(!e.indexed);
+int32_t PrefixIndex::Insert(int32_t parent, uint32_t salt, std::span<const int32_t> tokens) {
+  LATHE_CHECK(!free_.empty());
   LATHE_CHECK_EQ(tokens.size(), static_cast<size_t>(page_size_));
-  e = Entry{.hash = hash_(parent, salt, tokens), .parent = parent, .salt = salt, .indexed = true};
+  const int32_t entry = free_.back();
+  free_.pop_back();
+  Entry& e = At(entry);
+  e = Entry{.hash = hash_(parent, salt, tokens), .parent = parent, .salt = salt, .state = State::kUsed};
   if (parent >= 0) {
-    LATHE_CHECK(At(parent).indexed && At(parent).salt == salt);
+    LATHE_CHECK(At(parent).state == State::kUsed && At(parent).salt == salt);
     ++At(parent).n_children;
   }
-  std::ranges::copy(tokens, tokens_.begin() + static_cast<ptrdiff_t>(page) * page_size_);
+  std::ranges::copy(tokens, tokens_.begin() + static_cast<ptrdiff_t>(entry) * page_size_);
   int32_t& head = buckets_[e.hash & (buckets_.size() - 1)];
   e.chain_next = head;
-  head = page;
+  head = entry;
   ++salts_[salt].holders;
   ++n_entries_;
+  return entry;
 }
 
-void PrefixIndex::SetUnused(int32_t page) {
-  Entry& e = At(page);
-  LATHE_CHECK(e.indexed && !e.unused);
-  e.unused = true;
-  e.older = newest_;
+void PrefixIndex::Link(int32_t entry, Order* order) {
+  Entry& e = At(entry);
+  e.older = order->newest;
   e.newer = -1;
-  (newest_ >= 0 ? At(newest_).newer : oldest_) = page;
-  newest_ = page;
-  ++n_unused_;
+  (order->newest >= 0 ? At(order->newest).newer : order->oldest) = entry;
+  order->newest = entry;
+  ++order->size;
 }
 
-void PrefixIndex::Unlink(int32_t page) {
-  Entry& e = At(page);
-  (e.older >= 0 ? At(e.older).newer : oldest_) = e.newer;
-  (e.newer >= 0 ? At(e.newer).older : newest_) = e.older;
+void PrefixIndex::Unlink(int32_t entry) {
+  Entry& e = At(entry);
+  if (e.state == State::kUsed) return;
+  Order& order = e.state == State::kCached ? cached_ : offloaded_;
+  (e.older >= 0 ? At(e.older).newer : order.oldest) = e.newer;
+  (e.newer >= 0 ? At(e.newer).older : order.newest) = e.older;
   e.older = e.newer = -1;
-  e.unused = false;
-  --n_unused_;
+  --order.size;
 }
 
-void PrefixIndex::SetUsed(int32_t page) {
-  LATHE_CHECK(At(page).indexed && At(page).unused);
-  Unlink(page);
+void PrefixIndex::SetState(int32_t entry, State state) {
+  Entry& e = At(entry);
+  LATHE_CHECK(e.state != State::kFree && state != State::kFree && e.state != state);
+  Unlink(entry);
+  e.state = state;
+  if (state != State::kUsed) Link(entry, state == State::kCached ? &cached_ : &offloaded_);
 }
 
-int32_t PrefixIndex::EvictOldest() {
-  const int32_t page = oldest_;
-  if (page < 0) return -1;
-  Unlink(page);
-  Remove(page);
-  return page;
-}
-
-bool PrefixIndex::Forget(int32_t page) {
-  LATHE_CHECK(At(page).indexed && !At(page).unused);
-  if (At(page).n_children > 0) return false;
-  Remove(page);
-  return true;
-}
-
-void PrefixIndex::Remove(int32_t page) {
-  Entry& e = At(page);
+void PrefixIndex::Remove(int32_t entry) {
+  Entry& e = At(entry);
+  LATHE_CHECK(e.state != State::kFree);
   LATHE_CHECK_EQ(e.n_children, 0);
+  Unlink(entry);
   int32_t* link = &buckets_[e.hash & (buckets_.size() - 1)];
-  while (*link != page) link = &At(*link).chain_next;
+  while (*link != entry) link = &At(*link).chain_next;
   *link = e.chain_next;
   if (e.parent >= 0) --At(e.parent).n_children;
   ReleaseSalt(e.salt);
   e = Entry{};
+  free_.push_back(entry);
   --n_entries_;
 }
 
 void PrefixIndex::CheckInvariants() const {
-  const int n_pages = static_cast<int>(entries_.size());
-  int indexed = 0, unused = 0, chained = 0;
-  std::vector<int32_t> children(entries_.size(), 0);
+  int indexed = 0, chained = 0;
   std::vector<int64_t> salt_entries(salts_.size(), 0);
-  for (int page = 0; page < n_pages; ++page) {
-    const Entry& e = At(page);
-    if (!e.indexed) {
-      LATHE_CHECK(!e.unused);
-      continue;
-    }
+  for (int32_t entry = 0; entry < static_cast<int32_t>(entries_.size()); ++entry) {
+    const Entry& e = At(entry);
+    if (e.state == State::kFree) continue;
     ++indexed;
-    unused += e.unused;
     ++salt_entries[e.salt];
-    LATHE_CHECK_EQ(Find(e.parent, e.salt, Tokens(page)), page);
+    LATHE_CHECK_EQ(Find(e.parent, e.salt, Tokens(entry)), entry);
     if (e.parent < 0) continue;
-    LATHE_CHECK(At(e.parent).indexed && At(e.parent).salt == e.salt);
-    LATHE_CHECK(e.unused || !At(e.parent).unused);
-    ++children[static_cast<size_t>(e.parent)];
+    LATHE_CHECK(At(e.parent).state != State::kFree && At(e.parent).salt == e.salt);
+    LATHE_CHECK(e.state >= At(e.parent).state);  // no nearer to being used than its parent
   }
   for (int32_t head : buckets_) {
-    for (int32_t page = head; page >= 0; page = At(page).chain_next) {
-      LATHE_CHECK(At(page).indexed);
+    for (int32_t entry = head; entry >= 0; entry = At(entry).chain_next) {
+      LATHE_CHECK(At(entry).state != State::kFree);
       ++chained;
     }
   }
   LATHE_CHECK_EQ(indexed, n_entries_);
   LATHE_CHECK_EQ(chained, n_entries_);
-  LATHE_CHECK_EQ(unused, n_unused_);
-  for (int page = 0; page < n_pages; ++page) {
-    LATHE_CHECK_EQ(children[static_cast<size_t>(page)], At(page).n_children);
-  }
+  LATHE_CHECK_EQ(free_.size() + static_cast<size_t>(n_entries_), entries_.size());
   for (size_t salt = 0; salt < salts_.size(); ++salt)
     LATHE_CHECK_GE(salts_[salt].holders, salt_entries[salt]);
-  // Walking from the oldest, every entry met must be a leaf among those not met yet.
-  for (int32_t page = oldest_, last = -1; page >= 0; last = page, page = At(page).newer) {
-    LATHE_CHECK(At(page).unused);
-    LATHE_CHECK_EQ(At(page).older, last);
-    LATHE_CHECK_EQ(children[static_cast<size_t>(page)], 0);
-    if (At(page).parent >= 0) --children[static_cast<size_t>(At(page).parent)];
-    --unused;
+  CheckOrders();
+}
+
+// Walking the offloaded and then the cached entries from the oldest, every entry met must be a leaf among
+// those not met yet.
+void PrefixIndex::CheckOrders() const {
+  std::vector<int32_t> children(entries_.size(), 0);
+  for (const Entry& e : entries_)
+    if (e.state != State::kFree && e.parent >= 0) ++children[static_cast<size_t>(e.parent)];
+  for (size_t entry = 0; entry < entries_.size(); ++entry)
+    LATHE_CHECK_EQ(children[entry], entries_[entry].n_children);
+  for (const State state : {State::kOffloaded, State::kCached}) {
+    int left = OrderOf(state).size;
+    for (int32_t entry = OrderOf(state).oldest, last = -1; entry >= 0; last = entry, entry = Newer(entry)) {
+      LATHE_CHECK(At(entry).state == state);
+      LATHE_CHECK_EQ(At(entry).older, last);
+      LATHE_CHECK_EQ(children[static_cast<size_t>(entry)], 0);
+      if (At(entry).parent >= 0) --children[static_cast<size_t>(At(entry).parent)];
+      --left;
+    }
+    LATHE_CHECK_EQ(left, 0);
+    LATHE_CHECK_EQ(OrderOf(state).size, std::ranges::count(entries_, state, &Entry::state));
   }
-  LATHE_CHECK_EQ(unused, 0);
 }
 
 }  // namespace lathe

@@ -18,6 +18,8 @@ const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events)
   step_.want_hidden = false;
   started_.clear();
   scheduled_.clear();
+  moving_.clear();
+  step_.moves_needed = 0;
   preempted_ = false;
   rows_end_ = max_step_rows_;
   PlaceDecodes();
@@ -25,10 +27,13 @@ const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events)
   step_long_rows_ = 0;
   if (step_decodes_ > 0 && prompt_rows_ < RowsLeft()) rows_end_ = step_decodes_ + prompt_rows_;
   PlacePrompts();
+  if (scheduled_.empty()) PlaceFirstMoving();
   if (scheduled_.empty()) {
     LATHE_CHECK(requests_.empty());
     return nullptr;
   }
+  kv_.CopyAhead();
+  kv_.TakeMoves(&step_.moves);
   in_step_ = true;
   return &step_;
 }
@@ -58,8 +63,22 @@ void Scheduler::PlaceDecodes() {
       LATHE_CHECK_GT(running_.size(), 1u);
       Preempt(running_.back());
     }
-    if (seq->state == Sequence::State::kRunning) AddSlice(seq, 1, 0, 1);
+    if (seq->state == Sequence::State::kRunning && !Waits(seq)) AddSlice(seq, 1, 0, 1);
   }
+}
+
+// Whether pages of a sequence are on their way, so that it sits this step out.
+bool Scheduler::Waits(Sequence* seq) {
+  if (seq->kv.ready_at <= kv_.moves_done()) return false;
+  moving_.push_back(seq);
+  return true;
+}
+
+// Everybody waits for pages: the step does, for those of the first in rank.
+void Scheduler::PlaceFirstMoving() {
+  if (moving_.empty()) return;
+  Sequence* first = *std::ranges::min_element(moving_, BetterRank());
+  PlaceChunk(first, RowsFor(*first, prompts_.size()), /*wait=*/true);
 }
 
 // The rest of the rows: prompts of running and of waiting sequences, by rank. When the best of the waiting
@@ -89,6 +108,7 @@ bool Scheduler::TryAdmit(Sequence* seq) {
   if (is_blocked_ && blocked_ == seq->rank) return false;
   RequestState& request = *seq->request;
   const int reserve = AdmissionReserve(static_cast<int>(running_.size()), kv_.n_pages());
+  const uint64_t restored = kv_.counters().restored;
   const int found = kv_.Admit(&seq->kv, seq->tokens, request.kv_salt, request.spec.allow_cache, reserve);
   if (found < 0) {
     is_blocked_ = true;
@@ -102,11 +122,18 @@ bool Scheduler::TryAdmit(Sequence* seq) {
     request.started = true;
     started_.push_back(request.spec.id);
     --counters_.unstarted;
-    request.cached_tokens = found;
-    counters_.cached_tokens += static_cast<uint64_t>(found);
+    CountCached(&request, found, restored);
     counters_.prompt_tokens += static_cast<uint64_t>(seq->n_prompt);
   }
   return true;
+}
+
+// `tokens` of a prompt were found; pages that were restored since `restored_before` are among them.
+void Scheduler::CountCached(RequestState* request, int tokens, uint64_t restored_before) {
+  request->cached_tokens += tokens;
+  counters_.cached_tokens += static_cast<uint64_t>(tokens);
+  counters_.host_tokens +=
+      (kv_.counters().restored - restored_before) * static_cast<uint64_t>(kv_.page_size());
 }
 
 // Rows that a prompt may take of those left. One that does not end with this step leaves up to half of what
@@ -131,13 +158,13 @@ int Scheduler::n_decoding() const {
   return static_cast<int>(std::ranges::count_if(running_, [](const Sequence* s) { return s->decodes(); }));
 }
 
-void Scheduler::PlaceChunk(Sequence* seq, int max_rows) {
+// wait: for pages of the sequence that are on their way; else it sits the step out.
+void Scheduler::PlaceChunk(Sequence* seq, int max_rows, bool wait) {
+  const uint64_t restored = kv_.counters().restored;
   const int adopted = kv_.Adopt(&seq->kv, seq->tokens, seq->n_computed) - seq->n_computed;
   seq->n_computed += adopted;
-  if (seq->first_pass) {
-    seq->request->cached_tokens += adopted;
-    counters_.cached_tokens += static_cast<uint64_t>(adopted);
-  }
+  if (seq->first_pass) CountCached(seq->request, adopted, restored);
+  if (!wait && Waits(seq)) return;
 
   int n_rows = RopeRows(*seq, std::min(seq->n_pending(), max_rows));
   int n_reports = ReportRows(*seq, n_rows);
@@ -198,6 +225,8 @@ int Scheduler::RopeRows(const Sequence& seq, int n_rows) const {
 void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits) {
   const int first_row = step_.n_rows();
   const int first = seq->n_computed;
+  if (seq->kv.ready_at > kv_.moves_done())
+    step_.moves_needed = std::max(step_.moves_needed, seq->kv.ready_at);
   const auto begin = seq->tokens.begin() + first;
   step_.token_ids.insert(step_.token_ids.end(), begin, begin + n_rows);
   step_.sequences.push_back({.first_row = first_row,

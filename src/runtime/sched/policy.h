@@ -11,6 +11,8 @@
 //   prompts are served by rank;
 // - is admitted: while it waits nobody that ranks behind it is, so the running ones, whose lengths are
 //   bounded, end, and when nobody runs it is admitted with no reserve.
+// Steps that it sits out while pages of it are on their way to or from host memory come on top: moves are
+// performed one after another, so those that it waits for are over in bounded time, whoever adds others.
 // So it ends after boundedly many steps, and by induction so does everybody.
 #pragma once
 

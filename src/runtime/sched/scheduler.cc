@@ -10,6 +10,12 @@
 namespace lathe {
 namespace {
 
+KvOptions KvOptionsOf(const SchedulerOptions& options, const ExecutorLimits& limits) {
+  KvOptions kv = options.kv;
+  kv.host_pages = limits.n_host_pages;
+  return kv;
+}
+
 int OrDefault(int value, int fallback) { return value > 0 ? std::min(value, fallback) : fallback; }
 
 // What the device says of the token after n_tokens others.
@@ -36,7 +42,7 @@ Scheduler::Scheduler(const ExecutorLimits& limits, const SchedulerOptions& optio
       max_context_(OrDefault(options.max_context, limits.max_positions)),
       max_step_rows_(OrDefault(options.max_step_rows, limits.max_step_rows)),
       max_sequences_(std::min({std::max(options.max_sequences, 1), max_step_rows_, limits.max_logit_rows})),
-      kv_(limits.n_pages, limits.page_size, options.kv) {
+      kv_(limits.n_pages, limits.page_size, KvOptionsOf(options, limits)) {
   LATHE_CHECK_GT(max_sequences_, 0);
   LATHE_CHECK_GT(max_context_, 0);
 }
@@ -143,6 +149,7 @@ void Scheduler::ApplyResult(const StepResult& result, std::vector<SequenceEvent>
   LATHE_CHECK(in_step_);
   LATHE_CHECK_EQ(result.tokens.size(), step_.logit_rows.size());
   in_step_ = false;
+  kv_.SetMovesDone(result.moves_done);
   std::span<const SampledToken> tokens = result.tokens;
   std::span<const float> hidden = result.hidden;
   const size_t n_hidden = step_.want_hidden ? hidden.size() / step_.logit_rows.size() : 0;

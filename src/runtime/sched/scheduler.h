@@ -24,7 +24,7 @@ struct SchedulerOptions {
   int max_sequences = 256;  // running at once; lowered to what a step's rows and logit rows can hold
   int max_step_rows = 0;    // 0: the executor's
   int max_context = 0;      // prompt and generated tokens of one sequence; 0: the executor's positions
-  KvOptions kv;
+  KvOptions kv;             // its host_pages are the executor's
 };
 
 // What is wanted of the rows of the prompt itself.
@@ -67,6 +67,7 @@ struct SchedulerStats {
   int unstarted = 0;             // requests that never ran yet
   uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   uint64_t preemptions = 0, recomputed_tokens = 0;
+  uint64_t host_tokens = 0;  // of cached_tokens, those whose pages were in host memory
 };
 
 // Pure host code without a clock: the same calls give the same steps. Not thread-safe; owned by one thread.
@@ -77,9 +78,9 @@ struct SchedulerStats {
 // starves: policy.h.
 //
 // A preempted sequence gives up its pages, keeps its tokens and is computed again when it is admitted again;
-// the prefix cache often still has its pages. For n > 1 the prompt is computed once, its last row is sampled
-// once for each continuation (as far as a step's logit rows go), and each continuation shares the prompt's
-// full pages; what lies in the prompt's last, partial page it computes again.
+// the prefix cache often still has its pages, or host memory has. For n > 1 the prompt is computed once, its
+// last row is sampled once for each continuation (as far as a step's logit rows go), and each continuation
+// shares the prompt's full pages; what lies in the prompt's last, partial page it computes again.
 class Scheduler {
  public:
   Scheduler(const ExecutorLimits& limits, const SchedulerOptions& options);
@@ -148,11 +149,14 @@ class Scheduler {
   // Building (build_step.cc).
   void ExpireDeadlines(double now, std::vector<SequenceEvent>* events);
   void PlaceDecodes();
+  bool Waits(Sequence* seq);
+  void PlaceFirstMoving();
   void PlacePrompts();
-  void PlaceChunk(Sequence* seq, int max_rows);
+  void PlaceChunk(Sequence* seq, int max_rows, bool wait = false);
   int RowsFor(const Sequence& seq, size_t next) const;
   bool IsLong(const Sequence& seq) const;
   bool TryAdmit(Sequence* seq);
+  void CountCached(RequestState* request, int tokens, uint64_t restored_before);
   void Preempt(Sequence* seq);
   void AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits);
   int ReportFirst(const Sequence& seq) const;
@@ -195,6 +199,7 @@ class Scheduler {
   std::vector<RequestId> started_;
   std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
   std::vector<Sequence*> prompts_;    // scratch
+  std::vector<Sequence*> moving_;     // sit this step out, since pages of theirs are on their way; by rank
   int prompt_rows_ = std::numeric_limits<int>::max();
   int long_rows_ = std::numeric_limits<int>::max();
   int step_decodes_ = 0;

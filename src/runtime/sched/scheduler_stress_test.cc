@@ -251,12 +251,13 @@ SchedulerOptions Options(int max_sequences, bool cache = true, PrefixIndex::Hash
 
 uint64_t SameHash(int32_t, uint32_t, std::span<const int32_t>) { return 3; }
 
-ExecutorLimits Limits(int rows, int logits, int pages, int rope_from = 0) {
+ExecutorLimits Limits(int rows, int logits, int pages, int rope_from = 0, int host_pages = 0) {
   ExecutorLimits l;
   l.max_step_rows = rows;
   l.max_logit_rows = logits;
   l.n_pages = pages;
   l.page_size = 4;
+  l.n_host_pages = host_pages;
   l.max_positions = 100;
   l.vocab = 40;
   l.dynamic_rope = rope_from > 0;
@@ -281,6 +282,8 @@ TEST_P(SchedulerStress, OutputIsThatOfRunningAlone) {
   const SchedulerStats s = stress.scheduler().stats();
   EXPECT_GT(s.preemptions, static_cast<uint64_t>(setup.operations) / 1000);
   EXPECT_EQ(s.cached_tokens > 0, setup.options.kv.prefix_cache);
+  EXPECT_EQ(s.host_tokens > 0, setup.limits.n_host_pages > 0);
+  EXPECT_LE(s.host_tokens, s.cached_tokens);
   // Whoever ranks first gets a token at least that often: a prompt's chunks, or the rest of the running.
   EXPECT_LT(stress.longest_wait, 400u);
 }
@@ -293,7 +296,12 @@ INSTANTIATE_TEST_SUITE_P(
                       Variant{"OneHash", kOperations, Limits(24, 8, 48), Options(8, true, &SameHash)},
                       Variant{"FewRows", kOperations, Limits(8, 8, 40), Options(8)},
                       Variant{"FewLogits", kOperations, Limits(40, 5, 40), Options(16)},
-                      Variant{"DynamicRope", kOperations, Limits(24, 8, 48, 30), Options(8)}),
+                      Variant{"DynamicRope", kOperations, Limits(24, 8, 48, 30), Options(8)},
+                      Variant{"FewHostPages", kOperations, Limits(24, 8, 26, 0, 7), Options(8)},
+                      Variant{"ManyHostPages", kOperations, Limits(24, 8, 40, 0, 400), Options(8)},
+                      Variant{"HostPagesOneHash", kOperations, Limits(24, 8, 30, 0, 60),
+                              Options(8, true, &SameHash)},
+                      Variant{"HostPagesFewRows", kOperations, Limits(8, 8, 26, 30, 60), Options(8)}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

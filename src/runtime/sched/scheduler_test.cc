@@ -442,6 +442,114 @@ TEST(Scheduler, BadLogitsLeaveNothingInTheCache) {
   EXPECT_EQ((d.outputs[{2, 0}].finish), FinishReason::kLength);
 }
 
+ExecutorLimits HostLimits(int n_pages, int n_host_pages) {
+  ExecutorLimits limits = kLimits;
+  limits.n_pages = n_pages;
+  limits.n_host_pages = n_host_pages;
+  return limits;
+}
+
+// Conversations that take turns in a pool that holds a few of them.
+TEST(Scheduler, ConversationsComeBackFromHostMemory) {
+  for (const int n_host : {0, 128}) {
+    const ExecutorLimits limits = HostLimits(12, n_host);
+    Driver d(limits);
+    std::vector<TokenId> talk[8];
+    RequestId id = 0;
+    for (int turn = 0; turn < 3; ++turn) {
+      for (int who = 0; who < 8; ++who) {
+        for (int i = 0; i < 8; ++i) talk[who].push_back(1 + (who * 17 + turn * 5 + i * 3) % 49);
+        const uint64_t cached = d.scheduler.stats().cached_tokens;
+        d.Add(++id, talk[who], Greedy(6));
+        d.RunAll();
+        const auto alone = testing::RunAlone(limits, talk[who], Greedy(6), 0, {0}, {}, 49);
+        ASSERT_EQ((d.outputs[{id, 0}].tokens), alone.tokens);
+        // The last token of an answer is not in the cache, and pages are of four.
+        const size_t before = turn > 0 ? talk[who].size() - 8 - 1 : 0;
+        EXPECT_EQ(d.scheduler.stats().cached_tokens - cached, n_host > 0 ? before / 4 * 4 : 0);
+        talk[who].insert(talk[who].end(), alone.tokens.begin(), alone.tokens.end());
+      }
+    }
+    const SchedulerStats s = d.scheduler.stats();
+    EXPECT_EQ(s.cached_tokens > 0, n_host > 0);
+    EXPECT_GE(s.host_tokens * 10, s.cached_tokens * 8);  // most of it
+  }
+}
+
+TEST(Scheduler, APreemptionCostsACopy) {
+  uint64_t lost[2] = {};
+  for (const int n_host : {0, 64}) {
+    const ExecutorLimits limits = HostLimits(14, n_host);
+    Driver d(limits);
+    for (RequestId id = 1; id <= 4; ++id) d.Add(id, Iota(12, 10 * static_cast<int>(id)), Greedy(30));
+    d.RunAll();
+    for (RequestId id = 1; id <= 4; ++id)
+      EXPECT_EQ(
+          (d.outputs[{id, 0}].tokens),
+          testing::RunAlone(limits, Iota(12, 10 * static_cast<int>(id)), Greedy(30), 0, {0}, {}, 57).tokens);
+    const SchedulerStats s = d.scheduler.stats();
+    ASSERT_GT(s.preemptions, 0u);
+    lost[n_host > 0] = s.recomputed_tokens;
+    if (n_host > 0) {
+      EXPECT_LE(s.recomputed_tokens, s.preemptions * 4);  // of a partial page each
+    }
+  }
+  EXPECT_GT(lost[0], lost[1] * 2);
+}
+
+// A device that performs moves only where a step needs them: who decodes does not wait for who comes back.
+TEST(Scheduler, WhoWaitsForPagesLetsOthersRun) {
+  ExecutorLimits limits = HostLimits(5, 32);
+  limits.page_size = 16;
+  Driver d(limits);
+  d.executor.moves_a_step = 0;
+  const auto story = Iota(40);
+  d.Add(1, story, Greedy(2));
+  d.RunAll();
+  d.Add(2, Iota(70, 60), Greedy(2));  // takes the pages of the first
+  d.RunAll();
+  const int64_t before = d.scheduler.kv().moves_done();
+  EXPECT_EQ(before, 2);
+  d.Add(3, Iota(3, 200), Greedy(12));  // the one page that is free
+  d.Run();
+  d.Add(4, story, Greedy(2));
+  for (int i = 0; i < 11; ++i) {
+    d.Run();
+    EXPECT_THAT(d.SliceRows(), ElementsAre(1)) << i;
+    EXPECT_EQ(d.last.moves_needed, 0) << i;
+  }
+  EXPECT_EQ((d.outputs[{3, 0}].finish), FinishReason::kLength);
+  EXPECT_EQ(d.scheduler.kv().counters().restored, 2u);
+  EXPECT_EQ(d.scheduler.kv().moves_done(), before);
+  d.Run();  // nobody else runs: the step waits
+  EXPECT_GT(d.last.moves_needed, before);
+  EXPECT_EQ(d.scheduler.kv().moves_done(), d.last.moves_needed);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{4, 0}].tokens), (d.outputs[{1, 0}].tokens));
+}
+
+TEST(Scheduler, BadLogitsLeaveNothingInHostMemory) {
+  Driver d(HostLimits(14, 64));
+  d.executor.poison = 77;
+  for (RequestId id = 1; id <= 4; ++id) {
+    std::vector<TokenId> prompt = Iota(12, 10 * static_cast<int>(id));
+    d.Add(id, prompt, Greedy(30), 1);
+  }
+  for (int i = 0; i < 20; ++i) d.Run();
+  std::vector<TokenId> bad = Iota(16, 60);
+  bad.push_back(77);
+  d.Add(9, bad, Greedy(3), 1, 1);
+  d.RunAll();
+  EXPECT_EQ((d.outputs[{9, 0}].finish), FinishReason::kError);
+  EXPECT_GE(d.scheduler.stats().preemptions, 1u);
+  EXPECT_GT(d.scheduler.kv().counters().offloaded, 0u);
+  d.executor.poison = -1;
+  const uint64_t cached = d.scheduler.stats().cached_tokens;
+  d.Add(10, bad, Greedy(3));
+  d.RunAll();
+  EXPECT_EQ(d.scheduler.stats().cached_tokens, cached);  // nothing of it is found
+}
+
 TEST(Scheduler, FinishSequenceEndsOneContinuation) {
   Driver d(kLimits);
   d.Add(1, Iota(5), Greedy(10), 3);

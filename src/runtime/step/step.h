@@ -23,6 +23,13 @@ struct SeqSlice {
   int32_t n_pages = 0;
 };
 
+// A copy of one KV page, all layers of it.
+struct PageMove {
+  int32_t device_page = 0;
+  int32_t host_page = 0;
+  bool to_host = false;  // else to the device
+};
+
 struct Step {
   std::vector<int32_t> token_ids;   // (n_rows)
   std::vector<SeqSlice> sequences;  // cover all rows, in order
@@ -32,6 +39,10 @@ struct Step {
   std::vector<SampleRow> samples;  // (logit_rows.size())
   bool want_logits = false;        // also copy out raw logits (evaluation); size in StepResult::logits
   bool want_hidden = false;        // also copy out the last hidden state of the logit rows (embeddings)
+  // Moves of pages that begin with this step, in this order and after those of all earlier steps.
+  std::vector<PageMove> moves;
+  // The step computes when so many moves, counted from the first step on, are over; others may run beside it.
+  int64_t moves_needed = 0;
 
   int n_rows() const { return static_cast<int>(token_ids.size()); }
 };
@@ -48,6 +59,7 @@ struct StepResult {
   std::vector<SampledToken> tokens;  // (logit_rows)
   std::vector<float> logits;         // (logit_rows, vocab) when want_logits
   std::vector<float> hidden;         // (logit_rows, hidden) when want_hidden: after the final norm
+  int64_t moves_done = 0;            // moves of pages that are over, counted from the first step on
 };
 
 // What the executor can hold; fixed at load.
@@ -56,6 +68,7 @@ struct ExecutorLimits {
   int max_logit_rows = 0;
   int n_pages = 0;        // KV pages of the pool
   int page_size = 0;      // tokens a page
+  int n_host_pages = 0;   // pages of host memory that moves may name
   int max_positions = 0;  // longest sequence
   int vocab = 0;
   bool dynamic_rope = false;  // prefix pages depend on SeqSlice::rope_length beyond original_max_positions

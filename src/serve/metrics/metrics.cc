@@ -71,6 +71,25 @@ class Page {
 
 double Number(uint64_t value) { return static_cast<double>(value); }
 
+// KV pages in host memory, and what is copied there and back.
+void AddHostPages(const EngineStats& s, Page* page) {
+  MetricFamily& pages =
+      page->Family(MetricType::Gauge, "lathe_kv_host_pages",
+                   "KV pages of host memory: used (cached prefixes that had to leave), free.");
+  Page::AddGauge(pages, s.host_pages_used, {{"state", "used"}});
+  Page::AddGauge(pages, s.host_pages_total - s.host_pages_used, {{"state", "free"}});
+  page->Counter("lathe_kv_host_dropped_pages_total", "KV pages forgotten since host memory was full.",
+                Number(s.host_pages_dropped));
+  MetricFamily& moved = page->Family(MetricType::Counter, "lathe_kv_moved_pages_total",
+                                     "KV pages copied to host memory and back to the device.");
+  Page::AddCounter(moved, Number(s.pages_offloaded), {{"to", "host"}});
+  Page::AddCounter(moved, Number(s.pages_restored), {{"to", "device"}});
+  MetricFamily& bytes = page->Family(MetricType::Counter, "lathe_kv_moved_bytes_total",
+                                     "Bytes of the KV pages copied to host memory and back to the device.");
+  Page::AddCounter(bytes, Number(s.pages_offloaded * s.page_bytes), {{"to", "host"}});
+  Page::AddCounter(bytes, Number(s.pages_restored * s.page_bytes), {{"to", "device"}});
+}
+
 // Requests, steps, tokens and KV pages of the engine.
 void AddEngine(const EngineStats& s, Page* page) {
   page->Gauge("lathe_requests_running", "Sequences in the running batch.", s.running);
@@ -112,6 +131,8 @@ void AddEngine(const EngineStats& s, Page* page) {
                 Number(s.prompt_tokens));
   page->Counter("lathe_prefix_cache_hits_total", "Prompt tokens found in the prefix cache.",
                 Number(s.cached_tokens));
+  page->Counter("lathe_prefix_cache_host_hits_total",
+                "Prompt tokens found in the prefix cache in host memory.", Number(s.host_tokens));
   page->Counter("lathe_preemptions_total", "Sequences that gave up their KV pages to others.",
                 Number(s.preemptions));
   page->Counter("lathe_recomputed_tokens_total", "Tokens computed again after a preemption.",
@@ -125,6 +146,7 @@ void AddEngine(const EngineStats& s, Page* page) {
   Page::AddGauge(pages, s.pages_cached, {{"state", "cached"}});
   Page::AddGauge(pages, s.pages_total - s.pages_used - s.pages_cached, {{"state", "free"}});
   page->Gauge("lathe_kv_page_tokens", "Token positions of a KV page.", s.page_size);
+  AddHostPages(s, page);
 }
 
 // KV pages in use by sequences, 0..1. Cached pages count as free: the engine takes them back at will.

@@ -34,6 +34,8 @@ EngineStats TestStats() {
   s.pages_total = 100, s.pages_used = 25, s.pages_cached = 15, s.page_size = 16;
   s.steps = 7, s.prompt_tokens = 70, s.cached_tokens = 32, s.generated_tokens = (uint64_t{1} << 53) - 1;
   s.submitted = 9, s.finished = 4, s.cancelled = 2, s.failed = 1, s.preemptions = 5, s.recomputed_tokens = 6;
+  s.host_pages_total = 40, s.host_pages_used = 30, s.page_bytes = 1000;
+  s.pages_offloaded = 50, s.pages_restored = 12, s.host_pages_dropped = 8, s.host_tokens = 16;
   s.step_seconds = 0.1, s.host_seconds = 0.02, s.device_seconds = 0.09;
   return s;
 }
@@ -90,6 +92,12 @@ TEST(Metrics, Values) {
   EXPECT_EQ(Value(f, "lathe_gpu_seconds_total"), 0.09);
   EXPECT_EQ(Value(f, "lathe_engine_requests_total", {{"outcome", "cancelled"}}), 2);
   EXPECT_EQ(Value(f, "lathe_prefix_cache_hits_total"), 32);
+  EXPECT_EQ(Value(f, "lathe_prefix_cache_host_hits_total"), 16);
+  EXPECT_EQ(Value(f, "lathe_kv_host_pages", {{"state", "used"}}), 30);
+  EXPECT_EQ(Value(f, "lathe_kv_host_pages", {{"state", "free"}}), 10);
+  EXPECT_EQ(Value(f, "lathe_kv_host_dropped_pages_total"), 8);
+  EXPECT_EQ(Value(f, "lathe_kv_moved_pages_total", {{"to", "device"}}), 12);
+  EXPECT_EQ(Value(f, "lathe_kv_moved_bytes_total", {{"to", "host"}}), 50000);
 
   const char* chat = "/v1/chat/completions";
   EXPECT_EQ(Value(f, "lathe_requests_total", {{"route", chat}, {"status", "200"}, {"finish", "stop"}}), 2);

@@ -17,7 +17,7 @@ struct ServerConfig {
   // Model and engine. Zeros: the engine chooses (include/lathe/engine.h).
   std::string model, dtype, target = "auto", chat_template;
   int threads = 0, context = 0, max_sequences = 0, max_step_tokens = 0;
-  uint64_t kv_bytes = 0;
+  uint64_t kv_bytes = 0, host_kv_memory = 0;
   bool prefix_cache = true;
   int max_step_growth = 2;
   int device = 0;

@@ -115,6 +115,7 @@ Expected<EngineOptions> EngineOptionsOf(const ServerConfig& config) {
   EngineOptions options;
   options.threads = config.threads;
   options.kv_bytes = config.kv_bytes;
+  options.host_kv_bytes = config.host_kv_memory;
   options.max_sequences = config.max_sequences;
   options.max_step_tokens = config.max_step_tokens;
   options.max_context = config.context;

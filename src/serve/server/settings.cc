@@ -27,6 +27,8 @@ const std::vector<Setting>& Settings() {
        "On a GPU: the same bits for a request whatever runs beside it, at some cost; CPUs do it always"},
       {"kv_bytes", "Model", T::kBytes, 0, 16384 * kGi, {}, &C::kv_bytes, "fits a few sequences",
        "Memory for keys and values"},
+      {"host_kv_memory", "Model", T::kBytes, 0, 16384 * kGi, {}, &C::host_kv_memory, "",
+       "Host memory for keys and values of prefixes that nobody uses now and that had to leave; they come back without being computed again"},
       {"context", "Model", T::kInt, 0, 1 << 24, {}, &C::context, "the model's",
        "Longest sequence in tokens, prompt and answer"},
       {"max_sequences", "Model", T::kInt, 0, 65536, {}, &C::max_sequences, "256",

@@ -225,6 +225,18 @@ inline void FakeDriver::SetMemoryFunctions(abi::DriverTable* t) {
     std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
     return abi::kSuccess;
   };
+  t->memcpy_3d_async = [](const abi::Memcpy3D* copy, abi::Stream) {
+    LATHE_FAKE_ENTER_("memcpy_3d_async");
+    const auto row = [](const abi::Memcpy3DSide& side, size_t z, size_t y) {
+      char* base = side.memory_type == abi::kMemoryHost ? static_cast<char*>(side.host)
+                                                        : reinterpret_cast<char*>(side.device);
+      return base + ((side.z + z) * side.height + side.y + y) * side.pitch + side.x_bytes;
+    };
+    for (size_t z = 0; z < copy->depth; ++z)
+      for (size_t y = 0; y < copy->height; ++y)
+        std::memcpy(row(copy->to, z, y), row(copy->from, z, y), copy->width_bytes);
+    return abi::kSuccess;
+  };
   t->memset_d8_async = [](abi::DevicePtr to, unsigned char value, size_t count, abi::Stream) {
     LATHE_FAKE_ENTER_("memset_d8_async");
     std::memset(reinterpret_cast<void*>(to), value, count);

@@ -15,6 +15,7 @@
 #include "runtime/exec/cuda/device_memory.h"
 #include "runtime/exec/cuda/faults.h"
 #include "runtime/exec/cuda/op_times.h"
+#include "runtime/exec/cuda/page_mover.h"
 #include "runtime/exec/cuda/program.h"
 #include "runtime/exec/cuda/sizes.h"
 #include "runtime/exec/cuda/step_clock.h"
@@ -41,6 +42,7 @@ struct DeviceState {
   DeviceMemory memory;
   PinnedBuffer upload, download, rope_tables;
   DeviceBuffer spill;
+  std::unique_ptr<PageMover> mover;  // null: no pages in host memory
   KernelSet kernels;
   std::optional<Program> program;
   std::vector<Bucket> buckets;  // ascending
@@ -66,6 +68,7 @@ class CudaExecutor final : public StepExecutor {
   Status NoteMemory(const char* part) const;
   Status Size(const EngineReader& engine, uint64_t weight_blob_bytes);
   Status UploadAll(const EngineReader& engine);
+  Status OpenMover();
   Status BindProgram();
   Status CaptureGraphs();
   Expected<GraphExec> CaptureStep(bool with_sampling);
@@ -108,7 +111,11 @@ class CudaExecutor final : public StepExecutor {
 // What still runs cannot be waited for, and freeing memory would wait: all of it is left to the end of the
 // process.
 CudaExecutor::~CudaExecutor() {
-  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) return;
+  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) {
+    // Copies that nobody needs any more may be on their way; what they read and write goes now.
+    if (state_ != nullptr && state_->mover != nullptr && device().Bind().ok()) (void)state_->mover->Drain();
+    return;
+  }
   static auto& abandoned = *new std::vector<std::pair<OpTimes*, DeviceState*>>;
   abandoned.emplace_back(times_.release(), state_.release());
 }
@@ -153,6 +160,7 @@ Status CudaExecutor::Load(const EngineReader& engine, const KernelBlob& blob) {
                          DeviceMemory::Allocate(device(), plan_, sizes_, caps_, state_->stream));
   LATHE_RETURN_IF_ERROR(NoteMemory("weights, buffers, workspaces, keys and values"));
   takes_device_memory_ = false;  // of the host, from here on
+  LATHE_RETURN_IF_ERROR(OpenMover());
   LATHE_RETURN_IF_ERROR(UploadAll(engine));
   takes_device_memory_ = true;
   LATHE_RETURN_IF_ERROR(NoteMemory("uploading"));
@@ -201,6 +209,7 @@ Status CudaExecutor::Size(const EngineReader& engine, uint64_t weight_blob_bytes
              .max_logit_rows = sizes_.max_sequences,
              .n_pages = sizes_.n_pages,
              .page_size = kPageSize,
+             .n_host_pages = options_.n_host_pages,
              .max_positions = sizes_.max_positions,
              .vocab = plan_.vocab,
              .dynamic_rope = options_.rope.dynamic_from > 0,
@@ -226,6 +235,18 @@ Status CudaExecutor::UploadAll(const EngineReader& engine) {
   std::memcpy(state_->rope_tables.as<float>(), options_.rope.inv_freq.data(),
               static_cast<size_t>(table_bytes));
   return CopyToDevice(device(), memory.inv_freq, state_->rope_tables.as<float>(), table_bytes, stream());
+}
+
+Status CudaExecutor::OpenMover() {
+  if (options_.n_host_pages == 0) return Status::Ok();
+  const ProgramMemory& memory = state_->memory.program();
+  LATHE_ASSIGN_OR_RETURN(state_->mover,
+                         PageMover::Open(device(), {.pool = memory.kv,
+                                                    .layer_page_bytes = caps_.shape.page_bytes(),
+                                                    .n_layers = plan_.n_layers,
+                                                    .n_pages = sizes_.n_pages,
+                                                    .n_host_pages = options_.n_host_pages}));
+  return Status::Ok();
 }
 
 Status CudaExecutor::BindProgram() {
@@ -312,6 +333,7 @@ Status CudaExecutor::Start(const Step& step) {
   const Bucket* bucket = BucketFor(step);
   LATHE_RETURN_IF_ERROR(
       filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
+  if (state_->mover != nullptr) LATHE_RETURN_IF_ERROR(state_->mover->BeforeStep(step, stream()));
   LATHE_RETURN_IF_ERROR(CopyInput());
   const bool in_graph = bucket != nullptr && input_.sampled_rows > 0 && input_.only_greedy &&
                         !injected_.In(InjectedFault::kNan, n_steps_);
@@ -323,7 +345,8 @@ Status CudaExecutor::Start(const Step& step) {
   LATHE_RETURN_IF_ERROR(StartDownload());
   // A graph begins when all of it is launched, single kernels each by itself.
   LATHE_RETURN_IF_ERROR(state_->clock.End(state_->stream, bucket != nullptr ? launched - launch : 0));
-  return state_->clock.AddPrevious();
+  LATHE_RETURN_IF_ERROR(state_->clock.AddPrevious());
+  return state_->mover != nullptr ? state_->mover->AfterStep(step) : Status::Ok();
 }
 
 double CudaExecutor::device_seconds() {
@@ -335,6 +358,9 @@ double CudaExecutor::device_seconds() {
 Status CudaExecutor::Take(const Step& step, StepResult* result) {
   LATHE_RETURN_IF_ERROR(Wait());
   Collect(step, result);
+  if (state_->mover != nullptr) {
+    LATHE_ASSIGN_OR_RETURN(result->moves_done, state_->mover->Done());
+  }
   if (step.want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(result));
   if (step.want_logits) LATHE_RETURN_IF_ERROR(CopyLogits(result));
   return Status::Ok();

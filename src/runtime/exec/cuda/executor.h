@@ -26,6 +26,7 @@ struct CudaExecutorOptions {
   uint64_t kernel_bytes = 0;   // of the engine's compiled kernels
   uint64_t kv_bytes = 0;       // 0: memory_fraction of what is free beside the rest
   double memory_fraction = 0;  // 0: 0.9
+  int n_host_pages = 0;        // for pages that moves name, in pinned memory
   RopeSource rope = {};
   bool deterministic = false;
   bool graphs = true;
@@ -38,13 +39,15 @@ struct CudaExecutorOptions {
 // on; twice as many make a step that long that everybody who decodes beside it notices, and cost memory.
 inline constexpr int kCudaStepRows = 4096;
 
-// Device memory that a plan takes, before anything is allocated and without a device (lathe plan).
+// Memory that a plan takes, the device's but for host_kv_bytes, before anything is allocated and without a
+// device (lathe plan).
 struct CudaMemoryPlan {
   uint64_t weight_bytes = 0;
   uint64_t buffer_bytes = 0;     // activations and logits
   uint64_t workspace_bytes = 0;  // parts of attention, widened pages, upload and download
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_page = 0;  // all layers
+  uint64_t host_kv_bytes = 0;
   uint64_t loaded_bytes = 0;       // of CUDA: loaded kernels, captured graphs
   uint64_t context_bytes = 0;      // of CUDA, before anything: taken when the device is opened
   uint64_t fixed_bytes() const { return weight_bytes + buffer_bytes + workspace_bytes + loaded_bytes; }

@@ -145,6 +145,7 @@ CudaMemoryPlan MemoryOf(const Plan& plan, const CudaExecutorOptions& options, co
   memory.kv_bytes_per_page =
       static_cast<uint64_t>(caps.shape.page_bytes()) * static_cast<uint64_t>(plan.n_layers);
   memory.kv_bytes = memory.kv_bytes_per_page * static_cast<uint64_t>(sizes.n_pages);
+  memory.host_kv_bytes = memory.kv_bytes_per_page * static_cast<uint64_t>(options.n_host_pages);
   return memory;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <functional>
 #include <map>
 #include <span>
@@ -52,6 +53,7 @@ class FakeExecutor : public StepExecutor {
  public:
   explicit FakeExecutor(const ExecutorLimits& limits) : limits_(limits) {
     slots_.resize(static_cast<size_t>(limits.n_pages) * static_cast<size_t>(limits.page_size));
+    host_slots_.resize(static_cast<size_t>(limits.n_host_pages) * static_cast<size_t>(limits.page_size));
   }
 
   const ExecutorLimits& limits() const override { return limits_; }
@@ -64,10 +66,14 @@ class FakeExecutor : public StepExecutor {
     result->tokens.clear();
     result->logits.clear();
     result->hidden.clear();
+    moves_.insert(moves_.end(), step.moves.begin(), step.moves.end());
+    LATHE_RETURN_IF_ERROR(Move(step.moves_needed - n_moved_));
     for (size_t i = 0; i < step.sequences.size(); ++i) LATHE_RETURN_IF_ERROR(Write(step, i));
     size_t next_logit = 0;
     for (size_t i = 0; i < step.sequences.size(); ++i)
       LATHE_RETURN_IF_ERROR(Read(step, i, &next_logit, result));
+    LATHE_RETURN_IF_ERROR(Move(std::min<int64_t>(moves_a_step, std::ssize(moves_))));
+    result->moves_done = n_moved_;
     return next_logit == step.logit_rows.size() ? Status::Ok() : Bad("logit rows are not in order");
   }
 
@@ -76,6 +82,9 @@ class FakeExecutor : public StepExecutor {
   std::function<Status(const Step&)> on_execute;  // runs first
   uint64_t n_steps = 0;
   bool overlap = false;
+  // Moves that are performed after a step's rows, beside those that the step needs, before them: as late as
+  // can be.
+  int64_t moves_a_step = 2;
 
  private:
   struct Slot {
@@ -87,6 +96,24 @@ class FakeExecutor : public StepExecutor {
   static Status Bad(const char* what) {
     return {StatusCode::kInternal, std::string("fake executor: ") + what};
   }
+  // Performs the next n moves.
+  Status Move(int64_t n) {
+    if (n > std::ssize(moves_)) return Bad("needs moves that are not there");
+    for (; n > 0; --n, ++n_moved_) {
+      const PageMove move = moves_.front();
+      moves_.pop_front();
+      if (move.device_page < 0 || move.device_page >= limits_.n_pages) return Bad("moves no device page");
+      if (move.host_page < 0 || move.host_page >= limits_.n_host_pages) return Bad("moves no host page");
+      const auto device = slots_.begin() + ptrdiff_t{move.device_page} * limits_.page_size;
+      const auto host = host_slots_.begin() + ptrdiff_t{move.host_page} * limits_.page_size;
+      if (move.to_host)
+        std::copy_n(device, limits_.page_size, host);
+      else
+        std::copy_n(host, limits_.page_size, device);
+    }
+    return Status::Ok();
+  }
+
   int32_t Rope(int32_t length) const {
     return limits_.dynamic_rope && length > limits_.dynamic_rope_from ? length : 0;
   }
@@ -184,7 +211,9 @@ class FakeExecutor : public StepExecutor {
   }
 
   const ExecutorLimits limits_;
-  std::vector<Slot> slots_;
+  std::vector<Slot> slots_, host_slots_;
+  std::deque<PageMove> moves_;
+  int64_t n_moved_ = 0;
 };
 
 // The same model for one sequence alone, straight from its definition.
