@@ -330,9 +330,9 @@ int GemmSharedBytes(const GemmTactic& t, GemmType) {
 
 bool TakesPrologue(const GemmTactic& t, const GemmProblem& p) {
   if (p.prologue == GemmPrologue::kPlain) return true;
-  // A row of more is not held in registers by the threads that make it.
-  constexpr int kMostElements = 16384;
-  return t.kind == GemmKind::kStream && t.x_kb > 0 && p.m <= kMostPrologueTokens && p.k <= kMostElements &&
+  // A longer row is not held in registers by the threads that make it.
+  const int most = p.prologue == GemmPrologue::kNorm ? 8192 : 16384;
+  return t.kind == GemmKind::kStream && t.x_kb > 0 && p.m <= kMostPrologueTokens && p.k <= most &&
          (p.prologue == GemmPrologue::kNorm || p.type == GemmType::kE4m3);
 }
 
@@ -419,11 +419,15 @@ std::vector<KernelSource> GemmKernels(int sm) {
   }
   // Prologues: rows that are a multiple of what a block's threads hold, and others.
   for (const auto& [type, prologue] :
-       {std::pair(GemmType::kE4m3, GemmPrologue::kQuantize), std::pair(GemmType::kE4m3, GemmPrologue::kNorm),
-        std::pair(GemmType::kBf16, GemmPrologue::kNorm)})
+       {std::pair(GemmType::kE4m3, GemmPrologue::kQuantize),
+        std::pair(GemmType::kE4m3, GemmPrologue::kQuantizeF16),
+        std::pair(GemmType::kE4m3, GemmPrologue::kNorm), std::pair(GemmType::kBf16, GemmPrologue::kNorm),
+        std::pair(GemmType::kF16, GemmPrologue::kNorm)})
     for (const auto& [m, k] : {std::pair(1, 4096), std::pair(4, 4096), std::pair(1, 8192), std::pair(2, 896),
                                std::pair(1, 14336), std::pair(4, 5120)}) {
-      const GemmProblem problem{type, GemmEpilogue::kBf16, m, 4096, k, prologue};
+      const bool f16 = type == GemmType::kF16 || prologue == GemmPrologue::kQuantizeF16;
+      if (f16 && k != 4096) continue;
+      const GemmProblem problem{type, GemmEpilogue::kF32, m, 4096, k, prologue};
       const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
       if (tactics.empty()) continue;  // a token does not fit beside three stages
       add(tactics.front(), problem);

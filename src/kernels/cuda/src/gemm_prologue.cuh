@@ -17,7 +17,9 @@ constexpr int kRounds = (K / 8 + ROW_THREADS - 1) / ROW_THREADS;
 constexpr int kStandsFor = (kNormWarps + WARPS - 1) / WARPS;
 // Pieces of 8 elements that a thread has of a row, and rows that are made at once.
 constexpr int kPieces = kNorm ? kStandsFor * kRounds : (K / 8 + kTeam - 1) / kTeam;
-constexpr int kTogether = kPieces >= 4 || TOKENS == 1 ? 1 : kPieces >= 2 || TOKENS == 2 ? 2 : 4;
+constexpr int kTogether = kPieces >= 3 || TOKENS == 1 ? 1 : kPieces == 2 || TOKENS == 2 ? 2 : 4;
+// Gain that registers hold while the kernel before is waited for.
+constexpr bool kEarlyGain = kPieces <= 2;
 constexpr bool kWhole = kNorm ? kStandsFor * WARPS == kNormWarps && kRounds * ROW_THREADS * 8 == K : kPieces * kTeam * 8 == K;
 static_assert(K % 8 == 0 && kNormWarps <= 32);
 
@@ -51,6 +53,10 @@ LATHE_DEVICE void ScaleRows(const TokenRoom& room, int first, float (&largest)[k
     scale[r] = TokenScale(WarpMax(room.scratch[r * 32 + Lane() % WARPS]));
     if (threadIdx.x == 0 && first + r < TOKENS) room.scales[first + r] = scale[r];
   }
+}
+
+LATHE_DEVICE Eight LoadGain(const GemmArgs& args, int piece) {
+  return Has(piece) ? Load8F32(At<const float>(args.gain) + ElementOf(piece)) : Eight{};
 }
 
 // Rows first, first + 1, … of which m are there: what a thread holds of a row beyond is the last's, and is not stored.
@@ -87,7 +93,7 @@ LATHE_DEVICE void NormRows(const GemmArgs& args, const Eight (&gain)[kPieces], c
     largest[r] = 0;
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
-      x[r][piece] = Normed(x[r][piece], inverse, gain[piece]);
+      x[r][piece] = Normed(x[r][piece], inverse, kEarlyGain ? gain[piece] : LoadGain(args, piece));
       if (TYPE == LATHE_GEMM_E4M3) {
         largest[r] = fmaxf(largest[r], LargestOf(x[r][piece]));
       } else if (first + r < args.m && Has(piece)) {
@@ -141,14 +147,9 @@ struct TokenMaker {
 
   // A weight: needs no waiting for the kernel before.
   LATHE_DEVICE void LoadGain(const GemmArgs& args) {
-    if (!kNorm) return;
+    if (!kNorm || !kEarlyGain) return;
 #pragma unroll
-    for (int piece = 0; piece < kPieces; ++piece) {
-      if (Has(piece))
-        gain[piece] = Load8F32(At<const float>(args.gain) + ElementOf(piece));
-      else
-        gain[piece] = Eight{};
-    }
+    for (int piece = 0; piece < kPieces; ++piece) gain[piece] = ::LoadGain(args, piece);
   }
   LATHE_DEVICE void Make(const GemmArgs& args, const TokenRoom& room) const {
 #pragma unroll 1
