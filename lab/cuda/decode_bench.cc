@@ -82,7 +82,7 @@ struct Bench {
   static NormVariant VariantOf(const GemmProblem& p) {
     return {.hidden = p.k,
             .delta = NormVariant::kNone,
-            .out = p.type == GemmType::kE4m3 ? NormVariant::kE4m3 : NormVariant::kBf16,
+            .out = p.type == GemmType::kE4m3 ? NormVariant::kE4m3 : NormVariant::k16,
             .gather = false};
   }
   static GemmProblem Plain(GemmProblem p) {
@@ -401,7 +401,7 @@ struct Bench {
     const AttentionShape shape{128, 32, 8, fp8};
     const RopeVariant rope{128, 128, true, false, false, fp8};
     Small small;
-    small.norm_variant = {kHidden, NormVariant::kNone, fp8 ? NormVariant::kE4m3 : NormVariant::kBf16, false};
+    small.norm_variant = {kHidden, NormVariant::kNone, fp8 ? NormVariant::kE4m3 : NormVariant::k16, false};
     small.norm = Lab::Must(measurer->KernelOf(NormKernel(small.norm_variant)));
     small.quantize_hidden = Lab::Must(measurer->KernelOf(QuantizeKernel(kHidden, false)));
     small.quantize_ffn = Lab::Must(measurer->KernelOf(QuantizeKernel(kFfn, false)));

@@ -165,7 +165,9 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
       EXPECT_EQ(plan.kv_type, dtype);
       int matmuls = 0, quantizes = 0;
       for (const PlanOp& op : plan.ops) {
-        if (op.kind == PlanOpKind::kAttention) EXPECT_TRUE(cuda::CanFoldRope(plan, op));
+        if (op.kind == PlanOpKind::kAttention) {
+          EXPECT_TRUE(cuda::CanFoldRope(plan, op));
+        }
         if (op.kind == PlanOpKind::kGemm) {
           // What few rows leave to their product: nothing that another op reads, and not the logit rows.
           const PlanOpKind before = (&op - 1)->kind;
