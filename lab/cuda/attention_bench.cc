@@ -193,7 +193,8 @@ struct Bench {
                                  Pointer<unsigned>(counters),
                                  AttentionScale(shape.head_dim, k_scale),
                                  v_scale,
-                                 shape.n_kv_heads};
+                                 shape.n_kv_heads,
+                                 {}};
     std::vector<uint16_t> first;
     for (int run = 0; run < 2;
          ++run) {  // twice: the counters must come back to zero, and the bits be the same
@@ -374,7 +375,8 @@ struct Bench {
                                        Pointer<unsigned>(counters),
                                        AttentionScale(128, 1),
                                        1.0F,
-                                       shape.n_kv_heads};
+                                       shape.n_kv_heads,
+                                       {}};
           return LaunchDecode(kernel, shape, split, params, lab.stream(), overlap);
         });
         const Cost cost = DecodeCost(shape, plan_rows, 0);

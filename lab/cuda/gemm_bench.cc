@@ -154,7 +154,7 @@ struct Bench {
       }
     }
     for (const Case& c : cases) {
-      KernelSource source = GemmKernel(c.tactic, c.problem.type, c.problem.epilogue);
+      KernelSource source = GemmKernel(c.tactic, c.problem);
       if (known.insert(source.entry).second) sources.push_back(std::move(source));
     }
     const double begin = Seconds();
@@ -284,7 +284,7 @@ struct Bench {
     }
     for (const GemmProblem& p : problems) {
       for (const GemmTactic& t : PromptTacticsOf(p, all)) {
-        KernelSource source = GemmKernel(t, p.type, p.epilogue);
+        KernelSource source = GemmKernel(t, p);
         sources.emplace(source.entry, std::move(source));
       }
     }

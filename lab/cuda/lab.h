@@ -32,6 +32,7 @@ class Lab {
   static Lab Open();
 
   const Device& device() const { return *device_; }
+  const Nvrtc& nvrtc() const { return *nvrtc_; }
   abi::Stream stream() const { return stream_.get(); }
   int sm() const { return device_->info().sm; }
 

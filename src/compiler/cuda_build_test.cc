@@ -165,6 +165,22 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
       EXPECT_EQ(plan.kv_type, dtype);
       int matmuls = 0, quantizes = 0;
       for (const PlanOp& op : plan.ops) {
+        if (op.kind == PlanOpKind::kAttention) {
+          EXPECT_TRUE(cuda::CanFoldRope(plan, op));
+        }
+        if (op.kind == PlanOpKind::kGemm) {
+          // What few rows leave to their product: nothing that another op reads, and not the logit rows.
+          const PlanOpKind before = (&op - 1)->kind;
+          for (const int m : {1, 4, 8}) {
+            const auto tactic = cuda::GemmTacticFor(plan, op, m);
+            ASSERT_TRUE(tactic.ok());
+            const bool few = m <= cuda::kMostPrologueTokens && !op.logit_rows;
+            EXPECT_EQ(cuda::PrologueOf(plan, op, *tactic, m),
+                      few && before == PlanOpKind::kQuantize  ? cuda::GemmPrologue::kQuantize
+                      : few && before == PlanOpKind::kRmsNorm ? cuda::GemmPrologue::kNorm
+                                                              : cuda::GemmPrologue::kPlain);
+          }
+        }
         quantizes += op.kind == PlanOpKind::kQuantize;
         if (op.kind != PlanOpKind::kGemm) continue;
         ++matmuls;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "kernels/cuda/decode_stand_in.h"
 #include "kernels/cuda/gemm_table.h"
 #include "plan/cuda/plan_kernels.h"
 #include "platform/topology.h"
@@ -22,6 +23,7 @@ constexpr int kSequenceTokens = 64;
 constexpr int kSequenceLayers = 6;
 constexpr size_t kSequenceRounds = 2;
 constexpr size_t kSequenceTop = 8;
+constexpr int kSequenceContext = 256;  // keys of each row in the attention between them
 
 constexpr int kMostColumns = 1 << 18;  // that GemmMeasurer has scales for; wider ones keep their rule
 
@@ -102,6 +104,7 @@ bool IsUsableCudaTactic(const GemmTactic& tactic, const cuda::GemmProblem& probl
   const auto usable = [&](const TacticBucket& bucket) {
     cuda::GemmProblem at = problem;
     at.m = bucket.max_m;
+    if (cuda::GemmCandidates(at, chip).empty()) at.prologue = cuda::GemmPrologue::kPlain;
     const auto parsed = cuda::ParseGemmTactic(bucket.kernel);
     return parsed.ok() && Contains(cuda::GemmCandidates(at, chip), *parsed);
   };
@@ -114,7 +117,7 @@ void CudaTuner::MakeJobs(Plan* plan) {
     GemmTactic& tactic = plan->tactics[t];
     const PlanOp* op = UserOf(*plan, t);
     if (op == nullptr) continue;
-    const cuda::GemmProblem problem = cuda::GemmProblemOf(*plan, *op, 1);
+    const cuda::GemmProblem problem = cuda::TunedProblemOf(*plan, *op, 1, chip_);
     const GemmTactic kept =
         cache_->Find(ClassOf(tactic),
                      {.N = tactic.N, .K = tactic.K, .silu_mul = tactic.silu_mul, .x_type = tactic.x_type});
@@ -126,8 +129,8 @@ void CudaTuner::MakeJobs(Plan* plan) {
     if (problem.n > kMostColumns) continue;
     ++measured_;
     for (TacticBucket& bucket : tactic.buckets) {
-      Job job{.tactic = &tactic, .bucket = &bucket, .problem = problem, .candidates = {}};
-      job.problem.m = bucket.max_m;
+      Job job{.tactic = &tactic, .bucket = &bucket, .problem = {}, .candidates = {}};
+      job.problem = cuda::TunedProblemOf(*plan, *op, bucket.max_m, chip_);
       job.candidates = cuda::GemmCandidates(job.problem, chip_);
       jobs_.push_back(std::move(job));
     }
@@ -179,12 +182,18 @@ void CudaTuner::Choose(const Job& job, const cuda::GemmTiming& timing) const {
 }
 
 // The fastest of each alone are not the fastest in a row: a kernel that leaves room on the multiprocessors
-// lets the next one load its weights early. One layer's matmuls, some layers of them, in one graph; of each
-// the few fastest are tried in turn, and kept where the whole gets faster (docs/lab-notes-cuda.md: fp8 at one
-// token 2.41 to 2.01 ms).
+// lets the next one load its weights early. One layer's matmuls with its attention, some layers of them, in
+// one graph; of each the few fastest are tried in turn, and kept where the whole gets faster
+// (docs/lab-notes-cuda.md: fp8 at one token 2.41 to 2.01 ms).
 Status CudaTuner::TuneLayer(cuda::GemmMeasurer* measurer, const Plan& plan, int m) {
   std::vector<const Job*> layer;
+  const PlanOp* attention = nullptr;
+  size_t after_attention = 0;  // of the layer's matmuls
   for (const PlanOp& op : plan.ops) {
+    if (op.kind == PlanOpKind::kAttention && attention == nullptr) {
+      attention = &op;
+      after_attention = layer.size();
+    }
     if (op.kind != PlanOpKind::kGemm || op.logit_rows) continue;
     const GemmTactic* tactic = &plan.tactics[static_cast<size_t>(op.tactic)];
     const auto job =
@@ -194,13 +203,23 @@ Status CudaTuner::TuneLayer(cuda::GemmMeasurer* measurer, const Plan& plan, int 
     layer.push_back(&*job);
   }
   if (layer.size() < 2) return Status::Ok();
+  std::unique_ptr<cuda::DecodeStandIn> stand_in;
+  if (attention != nullptr && cuda::CanFoldRope(plan, *attention)) {
+    LATHE_ASSIGN_OR_RETURN(stand_in, cuda::DecodeStandIn::Create(
+                                         device_, measurer, cuda::AttentionShapeOf(plan),
+                                         cuda::RopeVariantOf(plan, *(attention - 1)), m, kSequenceContext));
+  }
+  const auto between = [&](int i, bool overlap) {
+    const bool here = stand_in != nullptr && static_cast<size_t>(i) % layer.size() == after_attention;
+    return here ? stand_in->Launch(overlap) : Status::Ok();
+  };
   std::vector<cuda::GemmTiming> chosen;
   for (const Job* job : layer) chosen.push_back(job->timings.front());
   const auto time = [&](const std::vector<cuda::GemmTiming>& timings) {
     std::vector<std::pair<cuda::GemmProblem, cuda::GemmTactic>> sequence;
     for (int r = 0; r < kSequenceLayers; ++r)
       for (size_t i = 0; i < layer.size(); ++i) sequence.push_back({layer[i]->problem, timings[i].tactic});
-    return measurer->TimeSequence(sequence, true);
+    return measurer->TimeSequence(sequence, true, between);
   };
   LATHE_ASSIGN_OR_RETURN(double best, time(chosen));
   for (size_t turn = 0; turn < kSequenceRounds * layer.size(); ++turn) {
@@ -233,11 +252,17 @@ void CudaTuner::DropRefused(const std::vector<cuda::KernelSource>& sources) {
   std::set<std::string> refused;
   for (size_t i = 0; i < sources.size(); ++i)
     if (fails[i] != 0) refused.insert(sources[i].entry);
-  refused_.assign(refused.begin(), refused.end());
+  refused_.insert(refused_.end(), refused.begin(), refused.end());
   for (Job& job : jobs_)
     std::erase_if(job.candidates, [&](const cuda::GemmTactic& candidate) {
-      return refused.contains(cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue).entry);
+      return refused.contains(cuda::GemmKernel(candidate, job.problem).entry);
     });
+  // Without its prologue a product has other candidates.
+  for (Job& job : jobs_) {
+    if (!job.candidates.empty()) continue;
+    job.problem.prologue = cuda::GemmPrologue::kPlain;
+    job.candidates = cuda::GemmCandidates(job.problem, chip_);
+  }
 }
 
 Status CudaTuner::Prepare(cuda::GemmMeasurer* measurer) {
@@ -246,16 +271,19 @@ Status CudaTuner::Prepare(cuda::GemmMeasurer* measurer) {
     std::set<std::string> entries;
     for (const Job& job : jobs_)
       for (const cuda::GemmTactic& candidate : job.candidates) {
-        cuda::KernelSource source = cuda::GemmKernel(candidate, job.problem.type, job.problem.epilogue);
+        cuda::KernelSource source = cuda::GemmKernel(candidate, job.problem);
         if (entries.insert(source.entry).second) sources.push_back(std::move(source));
       }
     return sources;
   };
   if (measurer->PrepareKernels(sources_of_jobs()).ok()) return Status::Ok();
-  // A fault of ours, in one of hundreds: the others serve.
-  DropRefused(sources_of_jobs());
-  if (*stop_) return {StatusCode::kCancelled, "the build was ended"};
-  return measurer->PrepareKernels(sources_of_jobs());
+  // A fault of ours, in one of hundreds: the others serve. Twice, as what is taken instead may have it too.
+  for (int turn = 0;; ++turn) {
+    DropRefused(sources_of_jobs());
+    if (*stop_) return {StatusCode::kCancelled, "the build was ended"};
+    Status status = measurer->PrepareKernels(sources_of_jobs());
+    if (status.ok() || turn == 1) return status;
+  }
 }
 
 Status CudaTuner::Tune(Plan* plan) {

@@ -33,7 +33,7 @@ inline constexpr int kMostLogitRows = 512;
 void TrimHeadBuckets(Plan* plan);
 
 // Whether each bucket's kernel is one of this binary's for the plan's matmul of that shape, and may be in a
-// plan.
+// plan. problem.prologue: that of few tokens.
 bool IsUsableCudaTactic(const GemmTactic& tactic, const cuda::GemmProblem& problem,
                         const cuda::GemmChip& chip);
 

@@ -25,7 +25,8 @@ TEST_P(Kernels, GiveWhatTheReferenceGives) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
 }
 
-INSTANTIATE_TEST_SUITE_P(Lab, Kernels, ::testing::Values("small_bench", "attention_bench", "gemm_bench"),
+INSTANTIATE_TEST_SUITE_P(Lab, Kernels,
+                         ::testing::Values("small_bench", "attention_bench", "gemm_bench", "decode_bench"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

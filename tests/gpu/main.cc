@@ -8,6 +8,7 @@
 int lathe_gemm_bench(int argc, char** argv);
 int lathe_attention_bench(int argc, char** argv);
 int lathe_small_bench(int argc, char** argv);
+int lathe_decode_bench(int argc, char** argv);
 
 namespace lathe {
 
@@ -32,7 +33,8 @@ int main(int argc, char** argv) {
       int (*run)(int, char**);
     } kPrograms[] = {{"gemm_bench", lathe_gemm_bench},
                      {"attention_bench", lathe_attention_bench},
-                     {"small_bench", lathe_small_bench}};
+                     {"small_bench", lathe_small_bench},
+                     {"decode_bench", lathe_decode_bench}};
     for (const auto& program : kPrograms) {
       if (std::strcmp(argv[2], program.name) == 0) return program.run(argc - 2, argv + 2);
     }

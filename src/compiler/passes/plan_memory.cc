@@ -31,7 +31,11 @@ struct BufferChain {
   std::string name;
 };
 
-Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<BufferChain>* chains) {
+// On CUDA these may be done by the op that reads their result (plan/cuda/plan_kernels.h): that then reads
+// their operand.
+bool MayBeFolded(const Op& op) { return op.code == OpCode::kRopeAppend || op.code == OpCode::kQuantize; }
+
+Status BuildChains(const ir::Graph& graph, bool on_cuda, int matmul_unit, std::vector<BufferChain>* chains) {
   const ir::Uses uses(graph);
   std::unordered_map<int, size_t> chain_of;
   for (size_t i = 0; i < graph.ops.size(); ++i) {
@@ -65,6 +69,12 @@ Status BuildChains(const ir::Graph& graph, int matmul_unit, std::vector<BufferCh
                          std::string(ir::SchemaOf(op.code).name)});
     }
   }
+  if (!on_cuda) return Status::Ok();
+  for (const Op& op : graph.ops) {
+    if (!MayBeFolded(op) || op.results.empty()) continue;
+    BufferChain& operand = (*chains)[chain_of.at(op.operands[0])];
+    operand.end = std::max(operand.end, (*chains)[chain_of.at(op.results[0].id)].end);
+  }
   return Status::Ok();
 }
 
@@ -75,7 +85,7 @@ bool Meet(const BufferChain& a, const BufferChain& b) { return a.begin <= b.end 
 Status AssignBuffers(ir::Graph* graph, PassContext* context) {
   const int matmul_unit = context->on_cuda() ? kRowsN : 1;
   std::vector<BufferChain> chains;
-  LATHE_RETURN_IF_ERROR(BuildChains(*graph, matmul_unit, &chains));
+  LATHE_RETURN_IF_ERROR(BuildChains(*graph, context->on_cuda(), matmul_unit, &chains));
   std::stable_sort(chains.begin(), chains.end(),
                    [](const BufferChain& a, const BufferChain& b) { return a.bytes_per_row > b.bytes_per_row; });
   BufferPlan& plan = context->memory;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kDecodeThreads = 128;
 constexpr int kWarpsOfDecode = kDecodeThreads / 32;
+constexpr int kPagesWorthParts = 6;  // of a decoding row
 constexpr int kMinPromptBlocks = 4;  // of 128 keys: below, merging costs more than it saves
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
@@ -33,10 +34,13 @@ int DecodeBlocksPerSm(const AttentionShape& shape) {
   return shape.kv_fp8 || floats <= 64 ? 4 : 3;
 }
 
+// With room for a row's heads that are made here, and the new key and value: LaunchDecode takes the same for
+// both kernels.
 int DecodeSharedBytes(const AttentionShape& shape) {
   const int columns = Wide(shape) ? 2 : 1;
   const int query = shape.head_dim * columns > 128 ? columns * shape.head_dim / 16 * 32 * 8 : 8;
-  return kWarpsOfDecode * shape.group() * (shape.head_dim + 2) * 4 + query + 16;
+  const int heads = shape.group() * (shape.head_dim * 2 + 16) + 2 * CeilDiv(shape.head_dim, 8) * 16;
+  return kWarpsOfDecode * shape.group() * (shape.head_dim + 2) * 4 + query + 32 + heads;
 }
 
 std::string Suffix(const AttentionShape& shape) {
@@ -78,8 +82,10 @@ void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& 
     const PageRange pages = PagesOf(row.n_keys, window);
     total += pages.end - pages.first;
   }
-  const auto used =
-      static_cast<int>(std::clamp<int64_t>(total / std::max(1, split.min_pages), 1, split.columns));
+  // Merging parts takes as long as some pages do: short rows stay whole.
+  const auto n_rows = static_cast<int64_t>(rows.size());
+  const int64_t wanted = total < kPagesWorthParts * n_rows ? n_rows : total / std::max(1, split.min_pages);
+  const auto used = static_cast<int>(std::clamp<int64_t>(wanted, 1, split.columns));
   // Column c gets the pages [total * c / used, total * (c + 1) / used) of all rows, one after another.
   int column = 0;
   int64_t at = 0;
@@ -132,9 +138,29 @@ KernelSource DecodeKernel(const AttentionShape& shape) {
   source.defines = ShapeDefines(shape);
   source.defines.push_back(StrFormat("KV_FP8=%d", shape.kv_fp8 ? 1 : 0));
   source.defines.push_back(StrFormat("BLOCKS_PER_SM=%d", DecodeBlocksPerSm(shape)));
+  source.defines.emplace_back("ROPE=0");
   source.threads = kDecodeThreads;
   source.dynamic_shared = DecodeSharedBytes(shape);
   return source;
+}
+
+KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& rope) {
+  LATHE_CHECK_EQ(rope.head_dim, shape.head_dim);
+  LATHE_CHECK_EQ(rope.kv_fp8, shape.kv_fp8);
+  LATHE_CHECK_EQ(rope.f16, shape.f16);
+  KernelSource source = DecodeKernel(shape);
+  source.entry += StrFormat("_rope%d%s%s%s", rope.rotary_dim, rope.qkv_f32 ? "_f32" : "",
+                            rope.bias ? "_bias" : "", rope.qk_norm ? "_norm" : "");
+  source.defines.back() = "ROPE=1";
+  source.defines.push_back(StrFormat("ROTARY_DIM=%d", rope.rotary_dim));
+  source.defines.push_back(StrFormat("QKV_F32=%d", rope.qkv_f32));
+  source.defines.push_back(StrFormat("HAS_BIAS=%d", rope.bias));
+  source.defines.push_back(StrFormat("QK_NORM=%d", rope.qk_norm));
+  return source;
+}
+
+int MostRowsWithRope(const AttentionShape& shape, int multiprocessors) {
+  return multiprocessors / shape.n_kv_heads;
 }
 
 int DecodeColumns(const AttentionShape& shape, int multiprocessors) {
@@ -367,6 +393,12 @@ std::vector<KernelSource> AttentionKernels(int sm) {
       for (const bool fp8 : {false, true}) {
         const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8, f16};
         add(DecodeKernel(shape));
+        add(DecodeRopeKernel(shape, {.head_dim = h.head_dim,
+                                     .rotary_dim = h.head_dim == 80 ? 32 : h.head_dim,
+                                     .qkv_f32 = h.head_dim != 64,
+                                     .qk_norm = h.head_dim == 128 && h.n_kv_heads != 8,
+                                     .kv_fp8 = fp8,
+                                     .f16 = f16}));
         add(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
         if (fp8) add(WidenKernel(shape));
       }

@@ -7,6 +7,7 @@
 
 #include "kernels/api/kernel.h"
 #include "kernels/cuda/kernel_source.h"
+#include "kernels/cuda/layer_ops.h"
 #include "kernels/cuda/src/attention_abi.h"
 #include "platform/cuda/launch.h"
 
@@ -56,6 +57,11 @@ struct DecodePlan {
 void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& split, DecodePlan* plan);
 
 KernelSource DecodeKernel(const AttentionShape& shape);
+// The same with rotation and append (DecodeParams::rope) in it: `rope` of the same heads and KV type.
+KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& rope);
+// Up to how many rows that is the faster way: every row's heads are made by each block that has a piece of
+// it, and a block that works off several pieces makes them in turn.
+int MostRowsWithRope(const AttentionShape& shape, int multiprocessors);
 int DecodeColumns(const AttentionShape& shape, int multiprocessors);
 
 // Upper bounds of a plan over `max_rows` rows of at most `max_keys` keys, from which buffers are allocated.

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "base/check.h"
+#include "kernels/cuda/layer_ops.h"
 
 namespace lathe::cuda {
 namespace {
@@ -15,9 +16,10 @@ constexpr size_t kPromptCandidates = 6;
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
 
-// What the kernels' sums take when a group ends (gemm_stream.cu: Shared::sums).
+// What the kernels' sums take when a group ends, and the tokens' scales (gemm_stream.cu: Shared::sums,
+// scales).
 int StreamSumsBytes(const GemmTactic& t) {
-  return kStreamWarps * CeilDiv(t.tokens, 8) * 8 * (t.rows + 4) * 4;
+  return kStreamWarps * CeilDiv(t.tokens, 8) * 8 * (t.rows + 4) * 4 + 64;
 }
 int StreamStageBytes(const GemmTactic& t) {
   return (t.rows + (t.x_kb > 0 ? 0 : t.tokens)) * (t.chunk + 64) + 16;
@@ -32,6 +34,12 @@ int MmaStageBytes(const GemmTactic& t) { return (t.rows + t.tokens) * 128; }
 // reserved.
 int SharedBudget(const GemmChip& chip, int blocks) { return (chip.shared_per_block + 1024) / blocks - 1024; }
 
+// Whether a stream kernel gets by with the registers that two blocks of an SM leave it: 80.
+bool TwoBlocksFit(int rows, int tokens, GemmType type) {
+  if (type == GemmType::kE4m3) return rows == 16 && tokens <= 8;
+  return rows == 16 || tokens <= 8;
+}
+
 void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>* out) {
   int tokens = 1;
   while (tokens < p.m) tokens *= 2;
@@ -40,14 +48,20 @@ void AddStream(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTacti
     if (rows == 32 && p.columns() < 32 * chip.multiprocessors && p.m < 8) continue;
     for (const int resident : {x_kb, 0}) {
       for (const int chunk : {1024, 2048}) {
-        // blocks 1 with half of the memory leaves room for the next kernel's block to start early.
-        for (const auto& [blocks, shares] : {std::pair(1, 2), std::pair(2, 2), std::pair(1, 1)}) {
+        // blocks 1 with half of the memory leaves room for the next kernel's block to start early, which it
+        // had better not do too early.
+        struct Share {
+          int blocks, shares, late;
+        };
+        for (const auto& [blocks, shares, late] : {Share{1, 2, 1}, {1, 2, 0}, {2, 2, 0}, {1, 1, 0}}) {
+          if (blocks == 2 && !TwoBlocksFit(rows, tokens, p.type)) continue;
           GemmTactic t{.kind = GemmKind::kStream,
                        .rows = rows,
                        .tokens = tokens,
                        .chunk = chunk,
                        .x_kb = resident,
-                       .blocks = blocks};
+                       .blocks = blocks,
+                       .late = late};
           const int room = SharedBudget(chip, shares) - StreamSumsBytes(t) - StreamTokensBytes(t);
           t.stages = std::min(12, room / StreamStageBytes(t));
           if (t.stages >= 3) out->push_back(t);
@@ -126,9 +140,20 @@ const char* TypeName(GemmType type) {
   return type == GemmType::kBf16 ? "bf16" : type == GemmType::kF16 ? "f16" : "e4m3";
 }
 
-std::string KernelName(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
+// For how many blocks an SM registers must suffice. Where half the memory is enough for a stream block, the
+// next product's block starts beside it and loads its first weights, if registers are left.
+int RegisterBlocks(const GemmTactic& t, GemmType type) {
+  constexpr int kHalf = 114 << 10;
+  const bool shares = t.kind == GemmKind::kStream && GemmSharedBytes(t, type) <= kHalf;
+  return shares && TwoBlocksFit(t.rows, t.tokens, type) ? std::max(2, t.blocks) : t.blocks;
+}
+
+std::string KernelName(const GemmTactic& t, const GemmProblem& p) {
   static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
-  return "gemm_" + ToString(t) + "_" + TypeName(type) + "_" + kEpilogues[static_cast<int>(epilogue)];
+  static const char* const kPrologues[] = {"", "_quantize", "_norm", "_quantize_f16_"};
+  return "gemm_" + ToString(t) + "_" + TypeName(p.type) + "_" + kEpilogues[static_cast<int>(p.epilogue)] +
+         kPrologues[static_cast<int>(p.prologue)] +
+         (p.prologue == GemmPrologue::kPlain ? "" : std::to_string(p.k));
 }
 
 bool HasTensorMaps(const GemmTactic& t) { return t.kind == GemmKind::kWgmma || t.kind == GemmKind::kPrompt; }
@@ -163,8 +188,8 @@ double GemmProblem::bytes() const {
 std::string ToString(const GemmTactic& t) {
   switch (t.kind) {
     case GemmKind::kStream:
-      return StrFormat("stream_r%d_t%d_s%d_c%d_x%d_b%d", t.rows, t.tokens, t.stages, t.chunk, t.x_kb,
-                       t.blocks);
+      return StrFormat("stream_r%d_t%d_s%d_c%d_x%d_b%d_l%d", t.rows, t.tokens, t.stages, t.chunk, t.x_kb,
+                       t.blocks, t.late);
     case GemmKind::kWgmma:
       return StrFormat("wgmma_r%d_t%d_s%d_k%d_b%d", t.rows, t.tokens, t.stages, t.split, t.blocks);
     case GemmKind::kPrompt:
@@ -180,8 +205,8 @@ Expected<GemmTactic> ParseGemmTactic(const std::string& text) {
   GemmTactic t;
   GemmTactic stream{.kind = GemmKind::kStream}, wgmma{.kind = GemmKind::kWgmma}, mma{.kind = GemmKind::kMma};
   GemmTactic prompt{.kind = GemmKind::kPrompt, .blocks = 1}, library{.kind = GemmKind::kCublasLt};
-  if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_x%d_b%d", &stream.rows, &stream.tokens,
-                  &stream.stages, &stream.chunk, &stream.x_kb, &stream.blocks) == 6) {
+  if (std::sscanf(text.c_str(), "stream_r%d_t%d_s%d_c%d_x%d_b%d_l%d", &stream.rows, &stream.tokens,
+                  &stream.stages, &stream.chunk, &stream.x_kb, &stream.blocks, &stream.late) == 7) {
     t = stream;
   } else if (std::sscanf(text.c_str(), "wgmma_r%d_t%d_s%d_k%d_b%d", &wgmma.rows, &wgmma.tokens, &wgmma.stages,
                          &wgmma.split, &wgmma.blocks) == 5) {
@@ -219,6 +244,10 @@ std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChi
   std::vector<GemmTactic> tactics;
   if (!TakesShape(problem)) return tactics;
   if (problem.m <= 16) AddStream(problem, chip, &tactics);
+  if (problem.prologue != GemmPrologue::kPlain) {
+    std::erase_if(tactics, [&](const GemmTactic& t) { return !TakesPrologue(t, problem); });
+    return tactics;
+  }
   if (chip.sm == 90) {
     if (problem.m <= 64) {
       AddWgmma(problem, chip, &tactics);
@@ -299,17 +328,27 @@ int GemmSharedBytes(const GemmTactic& t, GemmType) {
   return std::max(t.stages * MmaStageBytes(t), t.tokens * (t.rows + 4) * 4);
 }
 
-KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
+bool TakesPrologue(const GemmTactic& t, const GemmProblem& p) {
+  if (p.prologue == GemmPrologue::kPlain) return true;
+  // A longer row is not held in registers by the threads that make it.
+  const int most = p.prologue == GemmPrologue::kNorm ? 8192 : 16384;
+  return t.kind == GemmKind::kStream && t.x_kb > 0 && p.m <= kMostPrologueTokens && p.k <= most &&
+         (p.prologue == GemmPrologue::kNorm || p.type == GemmType::kE4m3);
+}
+
+KernelSource GemmKernel(const GemmTactic& t, const GemmProblem& p) {
   LATHE_CHECK(t.kind != GemmKind::kCublasLt);
-  LATHE_CHECK(IsGemmPair(type, epilogue));
-  const bool f16 =
-      type == GemmType::kF16 || epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
+  LATHE_CHECK(IsGemmPair(p.type, p.epilogue));
+  LATHE_CHECK(p.prologue == GemmPrologue::kPlain || (t.kind == GemmKind::kStream && t.x_kb > 0));
+  const bool f16 = p.type == GemmType::kF16 || p.epilogue == GemmEpilogue::kF16 ||
+                   p.epilogue == GemmEpilogue::kSiluF16 || p.prologue == GemmPrologue::kQuantizeF16;
   static const char* const kFiles[] = {"gemm_stream.cu", "gemm_wgmma.cu", "gemm_mma.cu", "gemm_prompt.cu"};
   KernelSource source;
   source.file = kFiles[static_cast<int>(t.kind)];
-  source.entry = KernelName(t, type, epilogue);
-  source.defines = {StrFormat("TYPE=%d", static_cast<int>(type)),
-                    StrFormat("EPILOGUE=%d", static_cast<int>(epilogue)),
+  source.entry = KernelName(t, p);
+  source.defines = {StrFormat("TYPE=%d", static_cast<int>(p.type)),
+                    StrFormat("EPILOGUE=%d", static_cast<int>(p.epilogue)),
+                    StrFormat("PROLOGUE=%d", static_cast<int>(p.prologue)),
                     StrFormat("F16=%d", f16),
                     StrFormat("ROWS=%d", t.rows),
                     StrFormat("TOKENS=%d", t.tokens),
@@ -319,11 +358,16 @@ KernelSource GemmKernel(const GemmTactic& t, GemmType type, GemmEpilogue epilogu
                     StrFormat("COPIERS=%d", kStreamCopiers),
                     StrFormat("X_KB=%d", t.x_kb),
                     StrFormat("SPLIT=%d", t.split),
-                    StrFormat("BLOCKS=%d", t.blocks),
+                    StrFormat("BLOCKS=%d", RegisterBlocks(t, p.type)),
+                    StrFormat("LATE=%d", t.late),
                     StrFormat("CLUSTER=%d", t.cluster),
                     StrFormat("PROMOTE=%d", t.promote)};
+  if (p.prologue != GemmPrologue::kPlain) {
+    source.defines.push_back(StrFormat("K=%d", p.k));
+    source.defines.push_back(StrFormat("ROW_THREADS=%d", RowThreads(p.k)));
+  }
   source.threads = GemmThreads(t);
-  source.dynamic_shared = GemmSharedBytes(t, type);
+  source.dynamic_shared = GemmSharedBytes(t, p.type);
   return source;
 }
 
@@ -353,8 +397,8 @@ LaunchShape GemmLaunchShape(const GemmTactic& t, const GemmProblem& p, const Gem
 std::vector<KernelSource> GemmKernels(int sm) {
   const GemmChip chip = TypicalChip(sm);
   std::vector<KernelSource> sources;
-  const auto add = [&](const GemmTactic& tactic, GemmType type, GemmEpilogue epilogue) {
-    const KernelSource source = GemmKernel(tactic, type, epilogue);
+  const auto add = [&](const GemmTactic& tactic, const GemmProblem& problem) {
+    const KernelSource source = GemmKernel(tactic, problem);
     const auto same = [&](const KernelSource& other) { return other.entry == source.entry; };
     if (std::none_of(sources.begin(), sources.end(), same)) sources.push_back(source);
   };
@@ -368,20 +412,36 @@ std::vector<KernelSource> GemmKernels(int sm) {
       for (const int m :
            all ? std::vector{1, 2, 4, 8, 16, 32, 64, 256, 512, 4096} : std::vector{4, 64, 4096}) {
         const GemmProblem problem{type, epilogue, m, 4096, 4096};
-        add(DefaultGemmTactic(problem, chip), type, epilogue);
-        if (all) add(GemmCandidates(problem, chip).back(), type, epilogue);
+        add(DefaultGemmTactic(problem, chip), problem);
+        if (all) add(GemmCandidates(problem, chip).back(), problem);
       }
     }
   }
+  // Prologues: rows that are a multiple of what a block's threads hold, and others.
+  for (const auto& [type, prologue] :
+       {std::pair(GemmType::kE4m3, GemmPrologue::kQuantize),
+        std::pair(GemmType::kE4m3, GemmPrologue::kQuantizeF16),
+        std::pair(GemmType::kE4m3, GemmPrologue::kNorm), std::pair(GemmType::kBf16, GemmPrologue::kNorm),
+        std::pair(GemmType::kF16, GemmPrologue::kNorm)})
+    for (const auto& [m, k] : {std::pair(1, 4096), std::pair(4, 4096), std::pair(1, 8192), std::pair(2, 896),
+                               std::pair(1, 14336), std::pair(4, 5120)}) {
+      const bool f16 = type == GemmType::kF16 || prologue == GemmPrologue::kQuantizeF16;
+      if (f16 && k != 4096) continue;
+      const GemmProblem problem{type, GemmEpilogue::kF32, m, 4096, k, prologue};
+      const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
+      if (tactics.empty()) continue;  // a token does not fit beside three stages
+      add(tactics.front(), problem);
+      add(tactics.back(), problem);
+    }
   return sources;
 }
 
-Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, GemmType type,
-                          GemmEpilogue epilogue, const GemmArgs& args) {
+Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, const GemmProblem& problem,
+                          const GemmArgs& args) {
   Gemm gemm;
   gemm.kernel_ = kernel;
   gemm.tactic_ = tactic;
-  gemm.problem_ = {type, epilogue, args.m, args.n, args.k};
+  gemm.problem_ = {problem.type, problem.epilogue, args.m, args.n, args.k, problem.prologue};
   gemm.args_ = args;
   gemm.chip_ = ChipOf(kernel.device->info());
   LATHE_CHECK(TakesShape(gemm.problem_));

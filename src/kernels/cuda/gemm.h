@@ -23,11 +23,22 @@ enum class GemmEpilogue : int {
 constexpr bool IsSilu(GemmEpilogue e) { return e == GemmEpilogue::kSiluBf16 || e == GemmEpilogue::kSiluF16; }
 // Whether a kernel computes it: 16-bit operands leave f32, or 16 bits of their own type.
 bool IsGemmPair(GemmType type, GemmEpilogue epilogue);
+// What else the product does to its tokens: the work of a kernel before it, for few tokens. Only kStream
+// does, where tokens stay in shared memory.
+enum class GemmPrologue : int {
+  kPlain = LATHE_GEMM_PLAIN,
+  kQuantize = LATHE_GEMM_QUANTIZE,         // x bf16, the product e4m3
+  kNorm = LATHE_GEMM_NORM,                 // x f32: rows of the residual
+  kQuantizeF16 = LATHE_GEMM_QUANTIZE_F16,  // x f16, the product e4m3
+};
+// Every block makes all tokens: above so many, a kernel for it alone is faster.
+inline constexpr int kMostPrologueTokens = 4;
 
 struct GemmProblem {
   GemmType type = GemmType::kBf16;
   GemmEpilogue epilogue = GemmEpilogue::kBf16;
   int m = 0, n = 0, k = 0;
+  GemmPrologue prologue = GemmPrologue::kPlain;
 
   int element_bytes() const { return type == GemmType::kE4m3 ? 1 : 2; }
   int columns() const { return IsSilu(epilogue) ? n / 2 : n; }
@@ -59,12 +70,13 @@ struct GemmTactic {
   int blocks = 0;  // an SM; kPrompt: always 1
   int algorithm = 0;  // kCublasLt: index among the library's proposals
   int cluster = 0;    // kPrompt: blocks that share the copies of a tile of W
+  int late = 0;       // kStream: when the next kernel may start, LATE of gemm_stream.cu
   int promote = 0;    // kPrompt, e4m3: stages of 128 whose products are summed before they are added in f32
 
   friend bool operator==(const GemmTactic&, const GemmTactic&) = default;
 };
 
-// "stream_r16_t1_s5_c1024_x8_b1", "wgmma_r128_t64_s4_k2_b2", "prompt_r256_t128_s4_c2_k1_p0", "cublaslt_0";
+// "stream_r16_t1_s5_c1024_x8_b1_l0", "wgmma_r128_t64_s4_k2_b2", "prompt_r256_t128_s4_c2_k1_p0", "cublaslt_0";
 // and back, kCorrupt if it is none.
 std::string ToString(const GemmTactic& tactic);
 Expected<GemmTactic> ParseGemmTactic(const std::string& text);
@@ -80,7 +92,7 @@ GemmChip ChipOf(const DeviceInfo& info);
 GemmChip TypicalChip(int sm);
 
 // The own kernels worth measuring for a problem. Never empty for k a multiple of 64 and n of 16 (SiLU: 128);
-// empty for other shapes, which no kernel here takes.
+// empty for other shapes, which no kernel here takes, and for a prologue that no kernel does for it.
 std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChip& chip);
 // All of kPrompt that a problem (m > 64) and the chip (sm_90) allow, the most promising by a model of tiles,
 // copies and rounds first; the candidates are the first of these.
@@ -88,8 +100,12 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& problem, const GemmChip
 // The choice without a measurement (engines built without a device): a fixed rule over the candidates.
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip);
 
-// The kernel of an own tactic, named uniquely by tactic, type and epilogue, which are an IsGemmPair.
-KernelSource GemmKernel(const GemmTactic& tactic, GemmType type, GemmEpilogue epilogue);
+// Whether the tactic does the problem's prologue.
+bool TakesPrologue(const GemmTactic& tactic, const GemmProblem& problem);
+
+// The kernel of an own tactic, named uniquely by tactic, type, epilogue (which are an IsGemmPair) and
+// prologue (with k); n and m do not matter.
+KernelSource GemmKernel(const GemmTactic& tactic, const GemmProblem& problem);
 int GemmThreads(const GemmTactic& tactic);
 int GemmSharedBytes(const GemmTactic& tactic, GemmType type);
 LaunchShape GemmLaunchShape(const GemmTactic& tactic, const GemmProblem& problem, const GemmChip& chip);
@@ -100,10 +116,10 @@ std::vector<KernelSource> GemmKernels(int sm);
 // One product bound to its weights and input buffer, ready to launch many times. Not thread-safe.
 class Gemm {
  public:
-  // `kernel` of GemmKernel(tactic, …), kept alive by its module. `args`: addresses and sizes; args.m is the
-  // most tokens that the x buffer holds.
-  static Expected<Gemm> Bind(const Kernel& kernel, const GemmTactic& tactic, GemmType type,
-                             GemmEpilogue epilogue, const GemmArgs& args);
+  // `kernel` of GemmKernel(tactic, problem), kept alive by its module. `args`: addresses and sizes, which
+  // count and not the problem's; args.m is the most tokens that the x buffer holds.
+  static Expected<Gemm> Bind(const Kernel& kernel, const GemmTactic& tactic, const GemmProblem& problem,
+                             const GemmArgs& args);
   // The first m tokens. overlap_previous: as LaunchShape has it; W must not be written by the previous
   // kernel.
   Status Launch(int m, abi::Stream stream, bool overlap_previous) const;

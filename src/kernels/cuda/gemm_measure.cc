@@ -16,6 +16,7 @@ constexpr int64_t kPattern = 4'000'037;  // elements; a prime, so no period of i
 constexpr int64_t kResidualBytes = 64 << 20;
 constexpr int kScales = 1 << 18;
 constexpr int kWarmUps = 2;
+constexpr float kNormEps = 1e-5F;
 
 float E4m3ToFloat(uint8_t v) {
   const int exponent = (v >> 3) & 15, mantissa = v & 7;
@@ -43,7 +44,9 @@ Status GemmMeasurer::Init(int max_m, int max_n, int max_k) {
   LATHE_ASSIGN_OR_RETURN(stream_, NewStream(device_));
   const int64_t weights = std::max(options_.weight_pool_bytes, 2 * static_cast<int64_t>(max_n) * max_k);
   LATHE_ASSIGN_OR_RETURN(weights_, DeviceBuffer::Allocate(device_, weights));
-  LATHE_ASSIGN_OR_RETURN(x_, DeviceBuffer::Allocate(device_, 2 * static_cast<int64_t>(max_m) * max_k));
+  // Up to 16 tokens may be rows in f32.
+  const int64_t x_bytes = std::max<int64_t>(4 * std::min(max_m, 16), 2 * int64_t{max_m}) * max_k;
+  LATHE_ASSIGN_OR_RETURN(x_, DeviceBuffer::Allocate(device_, x_bytes));
   LATHE_ASSIGN_OR_RETURN(y_, DeviceBuffer::Allocate(device_, 4 * static_cast<int64_t>(max_m) * max_n));
   LATHE_ASSIGN_OR_RETURN(residual_, DeviceBuffer::Allocate(device_, kResidualBytes));
   LATHE_ASSIGN_OR_RETURN(scales_, DeviceBuffer::Allocate(device_, 4 * kScales));
@@ -106,6 +109,7 @@ float GemmMeasurer::ElementAt(GemmType type, int64_t index, bool of_x) const {
 }
 
 double GemmMeasurer::Expected64(const GemmProblem& problem, int t, int n) const {
+  LATHE_CHECK(problem.prologue == GemmPrologue::kPlain);
   double sum = 0;
   for (int64_t k = 0; k < problem.k; ++k) {
     sum += static_cast<double>(ElementAt(problem.type, static_cast<int64_t>(n) * problem.k + k, false)) *
@@ -132,6 +136,8 @@ GemmArgs GemmMeasurer::ArgsOf(const GemmProblem& problem, int copy) const {
   args.w_scale = args.x_scale = scales_.address();
   args.bias = problem.epilogue == GemmEpilogue::kF32 ? scales_.address() : 0;
   args.residual = residual_fits ? residual_.address() : y_.address();
+  args.gain = scales_.address();
+  args.eps = kNormEps;
   args.m = problem.m;
   args.n = problem.n;
   args.k = problem.k;
@@ -159,7 +165,7 @@ Status GemmMeasurer::Prepare(const std::vector<GemmProblem>& problems) {
   std::set<std::string> entries;
   for (const GemmProblem& problem : problems) {
     for (const GemmTactic& tactic : GemmCandidates(problem, ChipOf(device_.info()))) {
-      KernelSource source = GemmKernel(tactic, problem.type, problem.epilogue);
+      KernelSource source = GemmKernel(tactic, problem);
       if (entries.insert(source.entry).second) sources.push_back(std::move(source));
     }
   }
@@ -170,7 +176,9 @@ Status GemmMeasurer::PrepareKernels(const std::vector<KernelSource>& sources) {
   std::vector<KernelSource> absent;
   for (const KernelSource& source : sources) {
     const auto same = [&](const Loaded& other) { return other.entry == source.entry; };
-    if (std::none_of(loaded_.begin(), loaded_.end(), same)) absent.push_back(source);
+    const auto twice = [&](const KernelSource& other) { return other.entry == source.entry; };
+    if (std::none_of(loaded_.begin(), loaded_.end(), same) && std::ranges::none_of(absent, twice))
+      absent.push_back(source);
   }
   LATHE_ASSIGN_OR_RETURN(std::vector<CompiledKernel> kernels,
                          CompileKernels(nvrtc_, absent, device_.info().Target(), 0));
@@ -179,7 +187,10 @@ Status GemmMeasurer::PrepareKernels(const std::vector<KernelSource>& sources) {
 }
 
 Expected<Kernel> GemmMeasurer::KernelOf(const GemmProblem& problem, const GemmTactic& tactic) {
-  const KernelSource source = GemmKernel(tactic, problem.type, problem.epilogue);
+  return KernelOf(GemmKernel(tactic, problem));
+}
+
+Expected<Kernel> GemmMeasurer::KernelOf(const KernelSource& source) {
   for (const Loaded& loaded : loaded_) {
     if (loaded.entry == source.entry) return loaded.kernel;
   }
@@ -228,8 +239,7 @@ Expected<double> GemmMeasurer::Time(const GemmProblem& problem, const GemmTactic
   LATHE_ASSIGN_OR_RETURN(const Kernel kernel, KernelOf(problem, tactic));
   std::vector<Gemm> gemms;
   for (int i = 0; i < Copies(problem); ++i) {
-    LATHE_ASSIGN_OR_RETURN(Gemm gemm,
-                           Gemm::Bind(kernel, tactic, problem.type, problem.epilogue, ArgsOf(problem, i)));
+    LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem, ArgsOf(problem, i)));
     gemms.push_back(std::move(gemm));
   }
   return TimeGraph(problem, [&](int i) {
@@ -239,7 +249,7 @@ Expected<double> GemmMeasurer::Time(const GemmProblem& problem, const GemmTactic
 }
 
 Expected<double> GemmMeasurer::TimeSequence(const std::vector<std::pair<GemmProblem, GemmTactic>>& products,
-                                            bool overlap) {
+                                            bool overlap, const Between& between) {
   std::vector<Gemm> gemms;
   int64_t used = 0;
   for (const auto& [problem, tactic] : products) {
@@ -250,14 +260,15 @@ Expected<double> GemmMeasurer::TimeSequence(const std::vector<std::pair<GemmProb
     GemmArgs args = ArgsOf(problem, 0);
     args.w += static_cast<uint64_t>(used);
     used += bytes;
-    LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem.type, problem.epilogue, args));
+    LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem, args));
     gemms.push_back(std::move(gemm));
   }
-  LATHE_ASSIGN_OR_RETURN(const double us,
-                         TimeReplays(static_cast<int>(gemms.size()), options_.replays, [&](int i) {
-                           return gemms[static_cast<size_t>(i)].Launch(
-                               products[static_cast<size_t>(i)].first.m, stream_.get(), overlap && i > 0);
-                         }));
+  LATHE_ASSIGN_OR_RETURN(
+      const double us, TimeReplays(static_cast<int>(gemms.size()), options_.replays, [&](int i) -> Status {
+        if (between) LATHE_RETURN_IF_ERROR(between(i, overlap && i > 0));
+        const auto at = static_cast<size_t>(i);
+        return gemms[at].Launch(products[at].first.m, stream_.get(), overlap && (i > 0 || between));
+      }));
   return us * static_cast<double>(gemms.size());
 }
 
@@ -301,8 +312,7 @@ Expected<std::vector<GemmTactic>> GemmMeasurer::TuneSequence(const std::vector<G
 
 Expected<double> GemmMeasurer::ReadBandwidth() {
   const KernelSource source{.file = "read_roof.cu", .entry = "read_roof", .threads = 512};
-  LATHE_RETURN_IF_ERROR(PrepareKernels({source}));
-  const Kernel kernel = loaded_.back().kernel;
+  LATHE_ASSIGN_OR_RETURN(const Kernel kernel, KernelOf(source));
   const int64_t bytes = std::min<int64_t>(weights_.bytes(), 4ll << 30);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(device_.info().multiprocessors * 4);
@@ -381,7 +391,7 @@ Status GemmMeasurer::RunOnce(const GemmProblem& problem, const GemmTactic& tacti
     return Synchronize(stream_);
   }
   LATHE_ASSIGN_OR_RETURN(const Kernel kernel, KernelOf(problem, tactic));
-  LATHE_ASSIGN_OR_RETURN(const Gemm gemm, Gemm::Bind(kernel, tactic, problem.type, problem.epilogue, args));
+  LATHE_ASSIGN_OR_RETURN(const Gemm gemm, Gemm::Bind(kernel, tactic, problem, args));
   LATHE_RETURN_IF_ERROR(gemm.Launch(problem.m, stream_.get(), false));
   return Synchronize(stream_);
 }

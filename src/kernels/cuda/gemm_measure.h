@@ -5,6 +5,7 @@
 // decode step would not find there. One thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -51,8 +52,11 @@ class GemmMeasurer {
   Expected<double> Time(const GemmProblem& problem, const GemmTactic& tactic);
 
   // Microseconds of own products one after another, each with weights of its own out of the pool.
-  Expected<double> TimeSequence(const std::vector<std::pair<GemmProblem, GemmTactic>>& products,
-                                bool overlap);
+  // `between`, where given, launches what stands before product i on stream(); `overlap` as LaunchShape has
+  // it.
+  using Between = std::function<Status(int i, bool overlap)>;
+  Expected<double> TimeSequence(const std::vector<std::pair<GemmProblem, GemmTactic>>& products, bool overlap,
+                                const Between& between = {});
   // The fastest tactics for products that follow one another, which need not be the fastest of each alone: a
   // block that leaves room lets the next kernel's loads start early. Tries the `top` fastest of each in turn,
   // over `repeats` of the sequence, and keeps what makes the whole faster. *us: microseconds of one repeat.
@@ -68,7 +72,9 @@ class GemmMeasurer {
   double Expected64(const GemmProblem& problem, int t, int n) const;
 
   const Stream& stream() const { return stream_; }
+  // Compiled and loaded when they are first asked for; they live as long as this.
   Expected<Kernel> KernelOf(const GemmProblem& problem, const GemmTactic& tactic);
+  Expected<Kernel> KernelOf(const KernelSource& source);
 
  private:
   struct Loaded {

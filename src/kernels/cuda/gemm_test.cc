@@ -95,6 +95,36 @@ TEST(GemmPolicy, ShapesThatNoKernelTakes) {
   EXPECT_TRUE(GemmCandidates({GemmType::kBf16, GemmEpilogue::kBf16, 0, 64, 64}, chip).empty());
 }
 
+// Few tokens that stay in shared memory, of the types that the prologue makes.
+TEST(GemmPolicy, PrologueOnlyWhereAKernelDoesIt) {
+  for (const int sm : kSms) {
+    const GemmChip chip = TypicalChip(sm);
+    const auto candidates = [&](GemmType type, GemmPrologue prologue, int m, int k) {
+      return GemmCandidates({type, GemmEpilogue::kF32, m, 4096, k, prologue}, chip);
+    };
+    for (const int m : {1, 2, 3, 4}) {
+      for (const auto& [type, prologue] :
+           {std::pair(GemmType::kBf16, GemmPrologue::kNorm), std::pair(GemmType::kE4m3, GemmPrologue::kNorm),
+            std::pair(GemmType::kE4m3, GemmPrologue::kQuantize)}) {
+        EXPECT_FALSE(candidates(type, prologue, m, 4096).empty());
+        for (const GemmTactic& t : candidates(type, prologue, m, 4096)) {
+          EXPECT_EQ(t.kind, GemmKind::kStream);
+          EXPECT_GT(t.x_kb, 0);
+          const KernelSource with = GemmKernel(t, {type, GemmEpilogue::kF32, m, 4096, 4096, prologue});
+          const KernelSource without = GemmKernel(t, {type, GemmEpilogue::kF32, m, 4096, 4096});
+          EXPECT_NE(with.entry, without.entry);
+          EXPECT_THAT(with.defines, ::testing::Contains("ROW_THREADS=512"));
+          EXPECT_EQ(with.dynamic_shared, without.dynamic_shared);
+        }
+      }
+    }
+    EXPECT_TRUE(candidates(GemmType::kBf16, GemmPrologue::kQuantize, 1, 4096).empty());
+    EXPECT_TRUE(candidates(GemmType::kF16, GemmPrologue::kQuantizeF16, 1, 4096).empty());
+    EXPECT_TRUE(candidates(GemmType::kBf16, GemmPrologue::kNorm, 5, 4096).empty());
+    EXPECT_TRUE(candidates(GemmType::kE4m3, GemmPrologue::kQuantize, 1, 32768).empty());
+  }
+}
+
 TEST(GemmPolicy, TacticsAreReadAsTheyAreWritten) {
   for (const int sm : kSms) {
     for (const int m : kTokens) {
@@ -108,9 +138,9 @@ TEST(GemmPolicy, TacticsAreReadAsTheyAreWritten) {
   }
   const GemmTactic library{.kind = GemmKind::kCublasLt, .algorithm = 3};
   EXPECT_EQ(*ParseGemmTactic(ToString(library)), library);
-  for (const char* bad :
-       {"", "stream", "stream_r16", "cublaslt_", "cublaslt_1x", " cublaslt_1", "wgmma_r1_t2_s3_k4_b6 ",
-        "mma_r128_t32_s3", "prompt_r256_t128_s4_c2_k1", "cublaslt_99999999999999999999"}) {
+  for (const char* bad : {"", "stream", "stream_r16", "stream_r16_t1_s5_c1024_x8_b1", "cublaslt_",
+                          "cublaslt_1x", " cublaslt_1", "wgmma_r1_t2_s3_k4_b6 ", "mma_r128_t32_s3",
+                          "prompt_r256_t128_s4_c2_k1", "cublaslt_99999999999999999999"}) {
     EXPECT_FALSE(ParseGemmTactic(bad).ok()) << bad;
   }
 }

@@ -12,10 +12,6 @@ constexpr unsigned kWidenSlices = 4;  // blocks a page
 
 unsigned CeilDiv(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }
 
-// Threads for a row of `elements`, 8 a thread and piece: few enough pieces to keep in registers, no more
-// warps than there is work for.
-int RowThreads(int elements) { return std::clamp((elements / 8 + 31) / 32 * 32, 32, 1024); }
-
 KernelSource Source(const char* file, std::string entry, std::vector<std::string> defines, int threads) {
   KernelSource source;
   source.file = file;
@@ -48,6 +44,10 @@ constexpr int kRopeThreads = 256;
 constexpr int kActivationThreads = 256;
 
 }  // namespace
+
+// 8 elements a thread and piece: few enough pieces to keep in registers, no more warps than there is work
+// for.
+int RowThreads(int elements) { return std::clamp((elements / 8 + 31) / 32 * 32, 32, 1024); }
 
 KernelSource EmbedKernel(int hidden, DType table) {
   LATHE_CHECK(table == DType::kBf16 || table == DType::kF16);

@@ -12,6 +12,10 @@
 
 namespace lathe::cuda {
 
+// Threads of a block for a row of `elements`, in kernels that take a row a block: it says in which order a
+// norm adds squares, wherever it is computed.
+int RowThreads(int elements);
+
 KernelSource EmbedKernel(int hidden, DType table);  // bf16 or f16
 Status LaunchEmbed(const Kernel& kernel, const EmbedParams& params, int rows, abi::Stream stream,
                    bool overlap_previous);

@@ -31,6 +31,30 @@ GemmEpilogue EpilogueOf(const PlanOp& op) {
   return f16 ? GemmEpilogue::kF16 : GemmEpilogue::kBf16;
 }
 
+// Whether any op reads `buffer` as `from` left it, but `reader`.
+bool HasOtherReader(const Plan& plan, const PlanOp& from, const PlanOp& reader, int buffer) {
+  const PlanOp* end = plan.ops.data() + plan.ops.size();
+  for (const PlanOp* op = &from + 1; op != end; ++op) {
+    if (op != &reader && (op->in == buffer || op->in2 == buffer)) return true;
+    if (op->out == buffer) return false;
+  }
+  return false;
+}
+
+// The prologue that the op before would be. Its input must outlive it until the product has read it.
+GemmPrologue PrologueBefore(const Plan& plan, const PlanOp& op) {
+  if (op.kind != PlanOpKind::kGemm || &op == plan.ops.data()) return GemmPrologue::kPlain;
+  const PlanOp& before = *(&op - 1);
+  if (before.out != op.in || before.out < 0 || before.in == op.out || before.logit_rows || op.logit_rows ||
+      HasOtherReader(plan, before, op, before.out))
+    return GemmPrologue::kPlain;
+  if (before.kind == PlanOpKind::kQuantize)
+    return HasF16(plan.numeric) ? GemmPrologue::kQuantizeF16 : GemmPrologue::kQuantize;
+  const bool norm = before.kind == PlanOpKind::kRmsNorm && NormDelta(plan, before) < 0 &&
+                    WeightOf(plan, op).K == plan.hidden;
+  return norm ? GemmPrologue::kNorm : GemmPrologue::kPlain;
+}
+
 // Kernels by name, each once, in the order in which they are first used.
 class KernelSet {
  public:
@@ -48,8 +72,9 @@ Status AddGemms(const Plan& plan, const PlanOp& op, KernelSet* kernels) {
   for (const TacticBucket& bucket : plan.tactics[static_cast<size_t>(op.tactic)].buckets) {
     LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
     if (tactic.kind == GemmKind::kCublasLt) continue;
-    const GemmProblem problem = GemmProblemOf(plan, op, bucket.max_m);
-    kernels->Add(GemmKernel(tactic, problem.type, problem.epilogue));
+    GemmProblem problem = GemmProblemOf(plan, op, bucket.max_m);
+    problem.prologue = PrologueOf(plan, op, tactic, bucket.max_m);
+    kernels->Add(GemmKernel(tactic, problem));
   }
   return Status::Ok();
 }
@@ -105,6 +130,26 @@ Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m) {
   return ParseGemmTactic(it != buckets.end() ? it->kernel : buckets.back().kernel);
 }
 
+GemmPrologue PrologueOf(const Plan& plan, const PlanOp& op, const GemmTactic& tactic, int m) {
+  GemmProblem problem = GemmProblemOf(plan, op, m);
+  problem.prologue = PrologueBefore(plan, op);
+  return TakesPrologue(tactic, problem) ? problem.prologue : GemmPrologue::kPlain;
+}
+
+GemmProblem TunedProblemOf(const Plan& plan, const PlanOp& op, int m, const GemmChip& chip) {
+  GemmProblem problem = GemmProblemOf(plan, op, m);
+  problem.prologue = PrologueBefore(plan, op);
+  if (GemmCandidates(problem, chip).empty()) problem.prologue = GemmPrologue::kPlain;
+  return problem;
+}
+
+bool CanFoldRope(const Plan& plan, const PlanOp& op) {
+  if (op.kind != PlanOpKind::kAttention || &op == plan.ops.data()) return false;
+  const PlanOp& before = *(&op - 1);
+  return before.kind == PlanOpKind::kRopeAppend && before.out == op.in && before.layer == op.layer &&
+         before.in != op.out && !HasOtherReader(plan, before, op, before.out);
+}
+
 bool IsFolded(const Plan& plan, const PlanOp& op) {
   if (op.kind != PlanOpKind::kRmsNorm || op.out >= 0 || &op == &plan.ops.back()) return false;
   const PlanOp& next = *(&op + 1);
@@ -154,6 +199,7 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
         break;
       case PlanOpKind::kAttention:
         kernels.Add(DecodeKernel(shape));
+        if (CanFoldRope(plan, op)) kernels.Add(DecodeRopeKernel(shape, RopeVariantOf(plan, *(&op - 1))));
         kernels.Add(PromptKernel(shape, PromptTacticOf(shape, chip.sm, chip.multiprocessors)));
         if (shape.kv_fp8) kernels.Add(WidenKernel(shape));
         break;

@@ -25,6 +25,14 @@ int GemmStride(const Plan& plan, const PlanOp& op);
 // The tactic of its bucket, parsed: for load, not for steps. kCorrupt for a text that is none.
 Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m);
 
+// What a kGemm op at m rows does beside: the work of the norm or quantize op right before it, which is then
+// not launched. Plain where `tactic` does not, and where others read what that op writes.
+GemmPrologue PrologueOf(const Plan& plan, const PlanOp& op, const GemmTactic& tactic, int m);
+// The same before there is a tactic: what its kernels are measured with.
+GemmProblem TunedProblemOf(const Plan& plan, const PlanOp& op, int m, const GemmChip& chip);
+// Whether a kAttention op can do the work of the kRopeAppend op right before it, in steps of single rows.
+bool CanFoldRope(const Plan& plan, const PlanOp& op);
+
 // An add without an output, which the norm over the logit rows behind it does for those rows: there is
 // nothing to launch for it.
 bool IsFolded(const Plan& plan, const PlanOp& op);

@@ -2,12 +2,12 @@
 // bf16 or f16 (macro F16).
 #pragma once
 
-#include "step_abi.h"
+#include "small_abi.h"
 
 namespace lathe::cuda {
 
 struct DecodeParams {
-  const void* q;   // (rows, n_heads, head_dim), not scaled
+  const void* q;   // (rows, n_heads, head_dim), not scaled; ROPE: not read
   void* out;       // (rows, n_heads, head_dim)
   const void* kv;  // this layer's pool
   const DecodePiece* pieces;
@@ -20,6 +20,7 @@ struct DecodeParams {
   float scale;           // of scores, times log2 e: log2 e / sqrt(head_dim) * k_scale
   float v_scale;
   int n_kv_heads;
+  RopeParams rope;  // ROPE: what rope_append would be given; q, rows and n_rows of it are not read
 };
 
 struct PromptParams {

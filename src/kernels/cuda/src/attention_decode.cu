@@ -5,9 +5,15 @@
 // 16-row operand and the query heads that share it as the 8 columns, so nothing is padded for a group of 4 or 8, and
 // nothing passes through shared memory. While a product runs, the next page's half is already under way.
 //
-// Macros: HEAD_DIM (multiple of 16), GROUP (query heads of a kv head, 1..16), KV_FP8, F16.
+// With ROPE it also does rope_append.cu's work, bit for bit: every block makes the query heads of its piece, and the block
+// that has the last page makes the new key and value, appends them to the page and takes them from shared memory itself.
+//
+// Macros: HEAD_DIM (multiple of 16), GROUP (query heads of a kv head, 1..16), KV_FP8, F16, ROPE; with ROPE those of rope.cuh.
 #include "attention_abi.h"
 #include "common.cuh"
+#if ROPE
+#include "rope.cuh"
+#endif
 
 using namespace lathe::cuda;
 
@@ -29,6 +35,9 @@ constexpr int kValueSlots = kValueWords + (kValueHalf ? 1 : 0);
 static_assert(kDim % 16 == 0 && kKeyTail != 3);
 // Registers hold q where they suffice for it too, else shared memory does.
 constexpr bool kQueryShared = kDim * kColumns > 128;
+// Bytes from one query head to the next. Made here they lie in shared memory, where 16 more avoid conflicts.
+constexpr int kQueryPitch = kDim * 2 + (ROPE ? 16 : 0);
+constexpr int kFreshBytes = (kRowBytes + 15) / 16 * 16;
 
 template <int kFull, int kTail, int kLanes, int kCount>
 LATHE_DEVICE void LoadRow(const char* row, int lane, uint32_t (&to)[kCount]) {
@@ -49,6 +58,17 @@ LATHE_DEVICE void LoadRow(const char* row, int lane, uint32_t (&to)[kCount]) {
     asm volatile("ld.global.L1::no_allocate.u32 %0, [%1];"
                  : "=r"(to[4 * kFull + 2])
                  : "l"(row + kFull * kLanes * 16 + kLanes * 8 + lane * 4));
+}
+// The same from shared memory, word by word: of one row of a step.
+template <int kFull, int kTail, int kLanes, int kCount>
+LATHE_DEVICE void TakeRow(const char* row, int lane, uint32_t (&to)[kCount]) {
+  const uint32_t* words = reinterpret_cast<const uint32_t*>(row);
+#pragma unroll
+  for (int i = 0; i < 4 * kFull; ++i) to[i] = words[(i / 4 * kLanes + lane) * 4 + i % 4];
+  constexpr int kPairs = kTail >= 2 ? 2 : kTail;
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) to[4 * kFull + i] = words[kFull * kLanes * 4 + lane * kPairs + i];
+  if constexpr (kTail == 3) to[4 * kFull + 2] = words[kFull * kLanes * 4 + kLanes * 2 + lane];
 }
 LATHE_DEVICE void LoadKey(const char* row, int t, uint32_t (&to)[kKeyWords]) {
   LoadRow<kKeyFull, kKeyTail, 4>(row, t, to);
@@ -116,7 +136,7 @@ struct Query {
   LATHE_DEVICE static uint2 Operand(const char* q, int c, int s, int g, int t) {
     uint2 out = {0, 0};
     if (c * 8 + g < kGroup) {
-      const uint32_t* row = reinterpret_cast<const uint32_t*>(q + (c * 8 + g) * kDim * 2);
+      const uint32_t* row = reinterpret_cast<const uint32_t*>(q + (c * 8 + g) * kQueryPitch);
       const int element = KeyElement(KV_FP8 ? s : 2 * s, t);
       out = *reinterpret_cast<const uint2*>(row + element / 2);
       if constexpr (KV_FP8 && !F16) {
@@ -238,19 +258,33 @@ struct Walk {
   int64_t page_bytes;
   const int* pages;      // of this piece
   int first, end;        // visible keys, counted from the piece's first page
+  int there;             // keys that lie in pages already: end, or with ROPE all but the last one
   int key;               // this warp's first key of the page
   int g, t;
 
   LATHE_DEVICE const char* Page(int id) const { return base + id * page_bytes; }
+  // Asks for pages that are read after the first to come to L2, keys and values of the head at once: while the kernel
+  // before still runs they have time to.
+  LATHE_DEVICE void Prefetch(int n_pages) const {
+#if __CUDA_ARCH__ >= 900
+    constexpr int kMost = 8;
+    const int page = 1 + static_cast<int>(threadIdx.x);
+    if (page < min(n_pages, kMost))
+      BulkFetch(Page(pages[page]), 2 * kPageSize * kRowBytes);
+#endif
+  }
   LATHE_DEVICE bool Inside(int page) const { return page * kPageSize + key >= first && page * kPageSize + key + 16 <= end; }
-  LATHE_DEVICE bool Touched(int page) const { return page * kPageSize + key + 16 > first && page * kPageSize + key < end; }
   LATHE_DEVICE bool Visible(int page, int row) const {
     const int at = page * kPageSize + key + row;
     return at >= first && at < end;
   }
+  LATHE_DEVICE bool AllThere(int page) const { return Inside(page) && page * kPageSize + key + 16 <= there; }
+  LATHE_DEVICE bool There(int page, int row) const {
+    return Visible(page, row) && page * kPageSize + key + row < there;
+  }
   LATHE_DEVICE void Keys(int id, int page, Lines* lines) const {
     const char* rows = Page(id) + key * kRowBytes;
-    if (Inside(page)) {
+    if (AllThere(page)) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) LoadKey(rows + (g + 8 * i) * kRowBytes, t, lines->k[i]);
       return;
@@ -259,12 +293,12 @@ struct Walk {
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
       for (int w = 0; w < kKeyWords; ++w) lines->k[i][w] = 0;
-      if (Visible(page, g + 8 * i)) LoadKey(rows + (g + 8 * i) * kRowBytes, t, lines->k[i]);
+      if (There(page, g + 8 * i)) LoadKey(rows + (g + 8 * i) * kRowBytes, t, lines->k[i]);
     }
   }
   LATHE_DEVICE void Values(int id, int page, Lines* lines) const {
     const char* rows = Page(id) + (kPageSize + key) * kRowBytes;
-    if (Inside(page)) {
+    if (AllThere(page)) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) LoadValue(rows + (2 * t + (i & 1) + 8 * (i >> 1)) * kRowBytes, g, lines->v[i]);
       return;
@@ -275,17 +309,34 @@ struct Walk {
       const int row = 2 * t + (i & 1) + 8 * (i >> 1);
 #pragma unroll
       for (int w = 0; w < kValueSlots; ++w) lines->v[i][w] = 0;
-      if (Visible(page, row)) LoadValue(rows + row * kRowBytes, g, lines->v[i]);
+      if (There(page, row)) LoadValue(rows + row * kRowBytes, g, lines->v[i]);
     }
+  }
+  // ROPE: the new key and value (kFreshBytes each), where this thread has a part of them.
+  LATHE_DEVICE void TakeFresh(int page, const char* fresh, Lines* lines) const {
+    const int row = there - page * kPageSize - key;  // of this warp's 16
+    if (row < 0 || row >= 16) return;
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      if (g + 8 * i == row) TakeRow<kKeyFull, kKeyTail, 4>(fresh, t, lines->k[i]);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (2 * t + (i & 1) + 8 * (i >> 1) == row) {
+        TakeRow<kValueFull, kValueTail, 8>(fresh + kFreshBytes, g, lines->v[i]);
+        if constexpr (kValueHalf)
+          lines->v[i][kValueSlots - 1] = *reinterpret_cast<const uint16_t*>(fresh + kFreshBytes + kDim - 16 + g * 2);
+      }
   }
 };
 
 // The first page of a piece is under way when this is called.
-LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, Lines& lines, State* state) {
+LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, const char* fresh, Lines& lines,
+                            State* state) {
   int id, next = n_pages > 1 ? walk.pages[1] : 0;
   for (int page = 0; page < n_pages; ++page) {
     id = next;
     if (page + 2 < n_pages) next = walk.pages[page + 2];
+    if (ROPE && (page + 1) * kPageSize > walk.there) walk.TakeFresh(page, fresh, &lines);
     float s[kColumns][4];
     Scores(lines.k, query, s);
     if (page + 1 < n_pages) walk.Keys(id, page + 1, &lines);
@@ -310,7 +361,36 @@ struct Shared {
   float state[kWarps][kGroup][2];
   uint2 query[kQueryShared ? kColumns * kSteps * 32 : 1];
   int last;
+#if ROPE
+  alignas(16) char heads[kGroup][kQueryPitch];  // q, as attention reads it
+  char fresh[2][kFreshBytes];                   // the new key and value
+#endif
 };
+
+#if ROPE
+// The query heads of a piece's row, and where `page` (this kv head's block of the last page) is given, the new key and
+// value, which become key `place` of it. All threads of the block; ends in a barrier.
+LATHE_DEVICE void MakeHeads(const DecodeParams& p, int row, int kv_head, char* page, int place, Shared* shared) {
+  const int n = kGroup + (page != nullptr ? 2 : 0);
+#pragma unroll 1
+  for (int base = 0; base < n; base += LATHE_THREADS / kHeadLanes) {
+    const int index = base + static_cast<int>(threadIdx.x) / kHeadLanes, lane = threadIdx.x % kHeadLanes;
+    const bool active = index < n && lane < kHeadThreads;
+    const int part = min(index - kGroup, 1);  // 0: k, 1: v
+    const int head = part < 0 ? kv_head * kGroup + index : p.rope.n_heads + part * p.n_kv_heads + kv_head;
+    HeadPieces pieces;
+    pieces.Make(p.rope, row, head, lane, active);
+    if (active && part < 0) {
+      pieces.StoreOf16(shared->heads[index]);
+    } else if (active) {
+      const float scale = part == 1 ? p.rope.inverse_v_scale : p.rope.inverse_k_scale;
+      pieces.Store(shared->fresh[part], scale);
+      pieces.Store(page + (part * kPageSize + place) * kRowBytes, scale);
+    }
+  }
+  __syncthreads();
+}
+#endif
 
 // Every warp's part to shared memory.
 LATHE_DEVICE void Deposit(const State& state, Shared* shared, int g, int t) {
@@ -343,6 +423,9 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
   constexpr int kRoom = kWarps * kDim;                                                // weights a head
   constexpr int kItems = (kGroup * kDim / 4 + LATHE_THREADS - 1) / LATHE_THREADS;
   float* weights = &shared->out[0][0][0];  // (kGroup, kRoom)
+  // Parts that are asked for before their weights are known, where registers hold them.
+  constexpr int kEarly = kItems == 1 ? 6 : 0;
+  constexpr int kKnown = 2;  // states of a lane that are read once
   const int64_t stride = static_cast<int64_t>(p.n_kv_heads) * kGroup;
   const int64_t at = static_cast<int64_t>(piece.first_slot) * stride + kv_head * kGroup;
   const float2* states = reinterpret_cast<const float2*>(p.partial_state) + at;
@@ -351,18 +434,37 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
   for (int item = 0; item < kItems; ++item) sums[item] = make_float4(0, 0, 0, 0);
   for (int base = 0; base < piece.n_parts; base += kRoom) {
     const int n = min(kRoom, piece.n_parts - base);
+    const float4* outs = reinterpret_cast<const float4*>(p.partial_out + (at + base * stride) * kDim);
+    float4 early[kEarly > 0 ? kEarly : 1];
+    if (static_cast<int>(threadIdx.x) < kGroup * kDim / 4) {
+#pragma unroll
+      for (int part = 0; part < kEarly; ++part)
+        if (part < n) early[part] = __ldcg(outs + threadIdx.x + part * stride * (kDim / 4));
+    }
     for (int head = Warp(); head < kGroup; head += kWarps) {
       float largest = kNever, sum = 0;
-      for (int part = Lane(); part < piece.n_parts; part += 32) {
-        const float2 state = __ldcg(states + part * stride + head);
+      float2 known[kKnown];
+#pragma unroll
+      for (int i = 0; i < kKnown; ++i)
+        known[i] = Lane() + 32 * i < piece.n_parts ? __ldcg(states + (Lane() + 32 * i) * stride + head)
+                                                   : make_float2(kNever, 0.0f);
+      const auto add = [&](float2 state) {
         const float larger = fmaxf(largest, state.x);
         sum = sum * Weight(largest, larger) + state.y * Weight(state.x, larger);
         largest = larger;
-      }
+      };
+#pragma unroll
+      for (int i = 0; i < kKnown; ++i) add(known[i]);
+      for (int part = Lane() + 32 * kKnown; part < piece.n_parts; part += 32)
+        add(__ldcg(states + part * stride + head));
       const float top = WarpMax(largest);
       sum = WarpSum(sum * Weight(largest, top));
       const float inverse = sum > 0 ? p.v_scale / sum : 0.0f;
-      for (int part = Lane(); part < n; part += 32)
+      const bool again = base > 0;  // what is known is of the first parts
+#pragma unroll
+      for (int i = 0; i < kKnown; ++i)
+        if (!again && Lane() + 32 * i < n) weights[head * kRoom + Lane() + 32 * i] = Weight(known[i].x, top) * inverse;
+      for (int part = Lane() + (again ? 0 : 32 * kKnown); part < n; part += 32)
         weights[head * kRoom + part] = Weight(__ldcg(states + (base + part) * stride + head).x, top) * inverse;
     }
     __syncthreads();
@@ -370,16 +472,19 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
     for (int item = 0; item < kItems; ++item) {
       const int i = item * LATHE_THREADS + static_cast<int>(threadIdx.x);
       if (i >= kGroup * kDim / 4) continue;
-      const float4* from = reinterpret_cast<const float4*>(p.partial_out + (at + base * stride) * kDim) + i;
+      const float4* from = outs + i;
       const float* weight = weights + i / (kDim / 4) * kRoom;
-#pragma unroll 16
-      for (int part = 0; part < n; ++part) {
-        const float4 v = __ldcg(from + part * stride * (kDim / 4));
+      const auto add = [&](int part, float4 v) {
         sums[item].x += weight[part] * v.x;
         sums[item].y += weight[part] * v.y;
         sums[item].z += weight[part] * v.z;
         sums[item].w += weight[part] * v.w;
-      }
+      };
+#pragma unroll
+      for (int part = 0; part < kEarly; ++part)
+        if (part < n) add(part, early[part]);
+#pragma unroll 16
+      for (int part = kEarly; part < n; ++part) add(part, __ldcg(from + part * stride * (kDim / 4)));
     }
     __syncthreads();
   }
@@ -454,11 +559,25 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
                        p.pages + piece.pages_at + piece.first_page,
                        piece.first_key - before,
                        piece.n_keys - before,
+                       piece.n_keys - before - ROPE,
                        Warp() * 16,
                        g,
                        t};
     Lines lines;
     const int id = walk.pages[0];
+    walk.Prefetch(piece.n_pages);
+    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
+#if ROPE
+    const int last = walk.pages[piece.n_pages - 1];
+    walk.Keys(id, 0, &lines);
+    walk.Values(id, 0, &lines);
+    if (!waited) DependencyWait();
+    waited = true;
+    const bool has_last = walk.there < piece.n_pages * kPageSize;
+    char* page = static_cast<char*>(p.rope.kv) + kv_head * (2 * kPageSize * kRowBytes) + last * walk.page_bytes;
+    MakeHeads(p, piece.row, kv_head, has_last ? page : nullptr, walk.there % kPageSize, shared);
+    const char *heads = shared->heads[0], *fresh = shared->fresh[0];
+#else
     // This step's key, the last one, is not there yet.
     if (!waited && before + kPageSize >= piece.n_keys) {
       DependencyWait();
@@ -470,15 +589,17 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
       DependencyWait();
       waited = true;
     }
-    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
+    const char *heads = static_cast<const char*>(p.q) + row, *fresh = nullptr;
+#endif
     Query query;
-    query.Load(static_cast<const char*>(p.q) + row, g, t, shared->query);
+    query.Load(heads, g, t, shared->query);
     State state;
     state.Clear();
-    WalkPages(walk, piece.n_pages, p.scale, query, lines, &state);
+    WalkPages(walk, piece.n_pages, p.scale, query, fresh, lines, &state);
     Deposit(state, shared, g, t);
     Finish(p, piece, kv_head, static_cast<char*>(p.out) + row, shared);
   }
-  // A kernel that does not wait would let the next one start before the one before it has ended.
-  if (!waited) DependencyWait();
+  // A kernel that does not wait would let the next one start before the one before it has ended. One of its blocks does
+  // for that; the others without work make room for the next kernel's.
+  if (!waited && blockIdx.x == 0) DependencyWait();
 }

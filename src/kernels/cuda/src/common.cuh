@@ -280,6 +280,10 @@ LATHE_DEVICE void BulkLoad(uint32_t to, const void* from, uint32_t bytes, uint32
       "l"(from), "r"(bytes), "r"(barrier), "l"(hint)
       : "memory");
 }
+// Contiguous bytes, a multiple of 16, from memory to L2.
+LATHE_DEVICE void BulkFetch(const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
 // The box of `map` at (column, row).
 LATHE_DEVICE void TensorLoad(uint32_t to, const void* map, int column, int row, uint32_t barrier, uint64_t hint) {
   asm volatile(

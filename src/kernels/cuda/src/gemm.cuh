@@ -32,17 +32,18 @@ struct Beside {
   float scale, bias, residual;
 };
 
-// For token t, row n of W, column of y.
-LATHE_DEVICE Beside LoadBeside(const GemmArgs& args, int t, int n, int column) {
+// Of row n of W: weights, which are there before any kernel of the step.
+LATHE_DEVICE Beside LoadWeightsBeside(const GemmArgs& args, int n) {
   Beside beside = {1.0f, 0.0f, 0.0f};
-  if (TYPE == LATHE_GEMM_E4M3) {
-    beside.scale = At<const float>(args.w_scale)[n * args.w_scale_step] * At<const float>(args.x_scale)[t];
-  }
+  if (TYPE == LATHE_GEMM_E4M3) beside.scale = At<const float>(args.w_scale)[n * args.w_scale_step];
   if (args.bias != 0) beside.bias = At<const float>(args.bias)[n];
-  if (EPILOGUE == LATHE_GEMM_ADD_F32) {
-    beside.residual = At<const float>(args.residual)[static_cast<long long>(t) * args.y_stride + column];
-  }
   return beside;
+}
+// The rest, for token t, whose scale is x_scale, and a column of y.
+LATHE_DEVICE void LoadTokensBeside(const GemmArgs& args, int t, int column, float x_scale, Beside* beside) {
+  if (TYPE == LATHE_GEMM_E4M3) beside->scale *= x_scale;
+  if (EPILOGUE == LATHE_GEMM_ADD_F32)
+    beside->residual = At<const float>(args.residual)[static_cast<long long>(t) * args.y_stride + column];
 }
 
 LATHE_DEVICE float Finish(const Beside& beside, float sum) { return sum * beside.scale + beside.bias; }

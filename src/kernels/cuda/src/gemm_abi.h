@@ -16,18 +16,25 @@
 #define LATHE_GEMM_F16_OUT 4
 #define LATHE_GEMM_SILU_F16 5
 
+// What x is, and what becomes of its rows on their way to the product (macro PROLOGUE; gemm_stream.cu alone).
+#define LATHE_GEMM_PLAIN 0
+#define LATHE_GEMM_QUANTIZE 1      // x bf16; e4m3 with a scale each, as quantize.cu makes them
+#define LATHE_GEMM_NORM 2          // x f32; normed, then 16-bit or e4m3, as norm.cu does it
+#define LATHE_GEMM_QUANTIZE_F16 3  // x f16, else as QUANTIZE
+
 // The one parameter of every own kernel (the wgmma kernels take two tensor maps before it). Addresses are of
 // device memory, aligned to 16 bytes.
 struct GemmArgs {
   unsigned long long w;         // (n, k)
-  unsigned long long x;         // (m, k)
+  unsigned long long x;         // (m, k), of the type that PROLOGUE says
   unsigned long long y;         // (m, y_stride): f32, bf16 or f16 as the epilogue has it
   unsigned long long w_scale;   // e4m3: f32, n of them (w_scale_step 1) or one (0); else unused
-  unsigned long long x_scale;   // e4m3: f32, (m); else unused
+  unsigned long long x_scale;   // e4m3 and PLAIN: f32, (m); else unused
   unsigned long long bias;      // f32 (n), or 0
   unsigned long long residual;  // EPILOGUE ADD_F32: f32 (m, y_stride), added; may be y
+  unsigned long long gain;      // PROLOGUE NORM: f32 (k)
   int m, n, k;
   int y_stride;  // elements
   int w_scale_step;
-  int reserved;
+  float eps;  // PROLOGUE NORM
 };

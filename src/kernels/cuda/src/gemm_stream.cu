@@ -7,17 +7,22 @@
 // end of a group, so the result depends on CHUNK and WARPS, not on M or on the grid.
 //
 // The tokens either stay in shared memory whole (X_KB kilobytes each) or, where they are too large (X_KB 0), come along
-// with every stage.
+// with every stage. Tokens that stay may be made here, by a norm or by quantisation (gemm_prologue.cuh).
 //
 // Fragments come without ldmatrix: W is operand A of mma (16 rows), tokens are operand B (8 columns). As a sum over K
 // has no order, each thread of a quad takes 16 contiguous bytes of its row of W and the same 16 of its token, which
 // are two mma's worth. Rows are CHUNK + 64 bytes apart in shared memory, which makes these loads free of conflicts.
 //
-// With programmatic dependent launch the first stages of W are under way before the previous kernel has ended: only x,
-// residual and y wait for it.
+// With programmatic dependent launch the first stages of W are under way before the previous kernel has ended, and what
+// else are weights (scales, bias, gain) is read: only x, residual and y wait for it.
 //
-// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS, COPIERS, X_KB, BLOCKS (an SM).
+// Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (16, 32), TOKENS (1..16), STAGES, CHUNK (bytes), WARPS, COPIERS, X_KB, BLOCKS (an SM);
+// LATE (when the next kernel may start; 0: at once, 1: when all of W is asked for, 2: a group before that); PROLOGUE, with
+// K and ROW_THREADS where it is not PLAIN.
 #include "gemm.cuh"
+#if PROLOGUE != LATHE_GEMM_PLAIN
+#include "gemm_prologue.cuh"
+#endif
 
 constexpr bool kResident = X_KB > 0;
 constexpr int kPitch = CHUNK + 64;
@@ -34,10 +39,12 @@ constexpr int kColumns = kSilu ? ROWS / 2 : ROWS;
 constexpr int kOutputs = (TOKENS * kColumns + WARPS * 32 - 1) / (WARPS * 32);
 static_assert(LATHE_THREADS == 32 * (WARPS + COPIERS));
 static_assert(CHUNK % 64 == 0 && ROWS % 16 == 0 && TOKENS <= 16);
+static_assert(PROLOGUE == LATHE_GEMM_PLAIN || kResident);
 
 struct Shared {
   uint32_t stages, tokens, full, empty;
   float* sums;
+  float* scales;  // of tokens that are made here
 };
 
 // Row of W that row r of a group's tile is. SiLU: eight gate rows and their eight up rows make one tile of 16.
@@ -125,6 +132,10 @@ struct Producer {
       CopyW(i, group, chunk);
       if (++chunk == n_chunks) chunk = 0, group += gridDim.x;
     }
+    // Then what is under way of W keeps memory busy until the next kernel's first stages are asked for, and these do until
+    // its tokens are there. Earlier they would only take their turn with W's, and memory would idle between.
+    const int last = max(0, total - 1 - (LATE == 2 ? n_chunks : 0));
+    if (LATE != 0 && last < ahead) DependencyLaunch();
     DependencyWait();
     for (int i = 0; i < ahead; ++i) {
       if (!kResident) CopyX(i, i % n_chunks);
@@ -138,6 +149,7 @@ struct Producer {
       CopyW(slot, group, chunk);
       if (!kResident) CopyX(slot, chunk);
       Complete(slot);
+      if (LATE != 0 && i == last) DependencyLaunch();
       if (++chunk == n_chunks) chunk = 0, group += gridDim.x;
       if (++slot == STAGES) slot = 0, phase ^= 1;
     }
@@ -194,6 +206,7 @@ struct Output {
   Beside value, up;
 };
 
+// First what are weights, which may be read before the kernel before has ended.
 LATHE_DEVICE void PrepareGroup(const GemmArgs& args, int group, Output (&outputs)[kOutputs]) {
 #pragma unroll
   for (int i = 0; i < kOutputs; ++i) {
@@ -207,8 +220,21 @@ LATHE_DEVICE void PrepareGroup(const GemmArgs& args, int group, Output (&outputs
       output.t = -1;
       continue;
     }
-    output.value = LoadBeside(args, output.t, row, group * kColumns + output.column);
-    if (kSilu) output.up = LoadBeside(args, output.t, row + 64, 0);
+    output.value = LoadWeightsBeside(args, row);
+    if (kSilu) output.up = LoadWeightsBeside(args, row + 64);
+  }
+}
+LATHE_DEVICE void PrepareTokens(const GemmArgs& args, const Shared& shared, int group, Output (&outputs)[kOutputs]) {
+#pragma unroll
+  for (int i = 0; i < kOutputs; ++i) {
+    Output& output = outputs[i];
+    if (output.t < 0) continue;
+    float scale = 1.0f;
+    if (TYPE == LATHE_GEMM_E4M3)
+      scale = PROLOGUE == LATHE_GEMM_PLAIN ? At<const float>(args.x_scale)[output.t] : shared.scales[output.t];
+    const int column = group * kColumns + output.column;
+    LoadTokensBeside(args, output.t, column, scale, &output.value);
+    if (kSilu) LoadTokensBeside(args, output.t, column, scale, &output.up);
   }
 }
 
@@ -254,6 +280,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __g
   shared.full = shared.tokens + kTokenBytes;
   shared.empty = shared.full + STAGES * 8;
   shared.sums = reinterpret_cast<float*>(memory + STAGES * kStageBytes + kTokenBytes + STAGES * 16);
+  shared.scales = shared.sums + WARPS * kSumsPerWarp;
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; ++i) {
       BarrierInit(shared.full + i * 8, kCopyArrivals == 1 ? 1 : kCopyArrivals * COPIERS);
@@ -262,7 +289,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __g
     BarrierInitFence();
   }
   __syncthreads();
-  DependencyLaunch();
+  if (LATE == 0) DependencyLaunch();
 
   const int k_bytes = args.k * kElementBytes;
   const int n_chunks = (k_bytes + CHUNK - 1) / CHUNK;
@@ -271,13 +298,22 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __g
     Producer{args, shared, k_bytes, n_chunks, n_groups}.Run();
     return;
   }
+  Output outputs[kOutputs];
+  PrepareGroup(args, blockIdx.x, outputs);
+#if PROLOGUE == LATHE_GEMM_PLAIN
   DependencyWait();
   if (kResident) LoadTokens(args, shared, k_bytes);
+#else
+  TokenMaker maker;
+  maker.LoadGain(args);
+  DependencyWait();
+  maker.Make(args, {memory + STAGES * kStageBytes, kTokenPitch, shared.sums, shared.scales});
+#endif
   int slot = 0;
   uint32_t phase = 0;
   for (int group = blockIdx.x; group < n_groups; group += gridDim.x) {
-    Output outputs[kOutputs];
-    PrepareGroup(args, group, outputs);
+    if (group != static_cast<int>(blockIdx.x)) PrepareGroup(args, group, outputs);
+    PrepareTokens(args, shared, group, outputs);
     float sums[kRowTiles][kTokenTiles][4] = {};
     for (int chunk = 0; chunk < n_chunks; ++chunk) {
       const uint32_t stage = shared.stages + slot * kStageBytes;

@@ -43,18 +43,16 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS) LATHE_ENTRY(const NormParams 
       for (int j = 0; j < 8; ++j) x[piece].v[j] += delta.v[j];
       if (!GATHER) Store8F32(p.residual + in_row + i, x[piece]);
     }
-#pragma unroll
-    for (int j = 0; j < 8; ++j) squares += x[piece].v[j] * x[piece].v[j];
+    squares = AddSquares(squares, x[piece]);
   }
   squares = BlockSum(squares, scratch, kWarps);
-  const float inverse = 1.0f / sqrtf(squares / HIDDEN + p.eps);
+  const float inverse = InverseRms<HIDDEN>(squares, p.eps);
   float largest = 0;
 #pragma unroll
   for (int piece = 0; piece < kPieces; ++piece) {
     const int i = (piece * LATHE_THREADS + static_cast<int>(threadIdx.x)) * 8;
     if (i >= HIDDEN) continue;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) x[piece].v[j] = x[piece].v[j] * inverse * gain[piece].v[j];
+    x[piece] = Normed(x[piece], inverse, gain[piece]);
     if (OUT == 1) Store8Of16(static_cast<uint16_t*>(p.out) + out_row + i, x[piece]);
     if (OUT == 3) Store8F32(static_cast<float*>(p.out) + out_row + i, x[piece]);
     if (OUT == 2) largest = fmaxf(largest, LargestOf(x[piece]));

@@ -503,6 +503,40 @@ TEST_F(ExecutorTest, OrderAndOverlapOfLaunches) {
                                              "attention_decode", "widen_pages", "attention_prompt", "gemm"}));
 }
 
+// Norms and quantisations of few rows are done by the products that read them, rotation by attention; a norm
+// that adds first, or that gathers rows, is not.
+TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {
+  for (const bool fp8 : {false, true}) {
+    Open({.fp8 = fp8, .kv_fp8 = fp8}, false);
+    for (const int rows : {1, 3, 4, 5, 8}) {
+      SCOPED_TRACE(rows);
+      std::vector<Sequence> sequences;
+      for (int i = 0; i < rows; ++i) {
+        sequences.push_back(NewSequence(70 + i));
+        AddSlice(&sequences.back(), 10 + 7 * i, false);
+      }
+      ASSERT_TRUE(Run().ok());
+      NewStep();
+      const auto count = [](const std::string& part) {
+        return std::ranges::count_if(FakeDriver::Get().launches, [&](const FakeDriver::Launch& launch) {
+          return launch.kernel.find(part) != std::string::npos;
+        });
+      };
+      FakeDriver::Get().launches.clear();
+      for (Sequence& sequence : sequences) AddSlice(&sequence, 1, true);
+      RunAndCompare(fp8 ? 0.2 : 2e-2);
+      const bool few = rows <= kMostPrologueTokens;
+      EXPECT_EQ(count("norm_128_"), few ? 2 : 5);
+      EXPECT_EQ(count("_norm128"), few ? 3 : 0);
+      EXPECT_EQ(count("quantize"), fp8 ? 4 : 0);  // kernels of their own, or in the names of products
+      EXPECT_EQ(count("gemm_"), 9);
+      EXPECT_EQ(count("rope_append"), 0);
+      EXPECT_EQ(count("_rope64"), 2);
+    }
+    executor_.reset();
+  }
+}
+
 TEST_F(ExecutorTest, DeterministicModeHasOneTacticForEachMatmul) {
   Open({});
   executor_.reset();
@@ -544,7 +578,7 @@ TEST_F(ExecutorTest, ProfileAndOpsOneByOne) {
   ASSERT_TRUE(TryOpen().ok()) << status_.message();
   Sequence a = NewSequence(3);
   AddSlice(&a, 3, true);
-  FakeDriver::Get().Fail("stream_synchronize", 700, 5);
+  FakeDriver::Get().Fail("stream_synchronize", 700, 4);
   EXPECT_NE(executor_->Execute(step_, &result_).message().find("attention of layer 0: cuStreamSynchronize"),
             std::string::npos);
   FakeDriver::Get().Heal();

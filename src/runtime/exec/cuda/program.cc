@@ -97,6 +97,7 @@ Status Program::BindAll(const KernelSet& kernels, const ProgramOptions& options)
     LATHE_RETURN_IF_ERROR(BindOp(op, kernels, options, &bound).WithContext(ToString(op.kind)));
     ops_.push_back(std::move(bound));
   }
+  FoldOps(options.deterministic);
   if (plan_->logits_buffer < 0 || head_ < 0)
     return {StatusCode::kCorrupt, "plan: no op writes the logits, which a CUDA engine of one rank needs"};
   sample_tactic_ = SampleTacticOf(plan_->vocab, chip_.sm);
@@ -124,7 +125,11 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
       out->rope_variant = RopeVariantOf(*plan_, op);
       BindRope(op, out);
       return Take(kernels.Get(RopeKernel(out->rope_variant)), &out->kernel);
-    case PlanOpKind::kAttention: return BindAttention(op, out);
+    case PlanOpKind::kAttention:
+      LATHE_RETURN_IF_ERROR(BindAttention(op, out));
+      if (!CanFoldRope(*plan_, op)) return Status::Ok();
+      return Take(kernels.Get(DecodeRopeKernel(caps_.shape, RopeVariantOf(*plan_, *(&op - 1)))),
+                  &out->kernel);
     case PlanOpKind::kQuantize:
       out->columns = static_cast<int>(plan_->weights[static_cast<size_t>(op.weight)].K);
       out->quantize = {Buffer<void>(op.in), Buffer<void>(op.out), Scales<float>(op.out, out->columns)};
@@ -135,6 +140,25 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
     case PlanOpKind::kRecv: break;
   }
   return {StatusCode::kUnsupported, "a CUDA engine runs on one GPU; build it without --tp and --pp"};
+}
+
+void Program::FoldOps(bool deterministic) {
+  for (size_t i = 0; i + 1 < ops_.size(); ++i) {
+    const PlanOp& next = plan_->ops[i + 1];
+    for (const BoundGemm& gemm : ops_[i + 1].gemms)
+      if (gemm.prologue != GemmPrologue::kPlain) ops_[i].folded_rows = gemm.max_m;
+    // Deterministic steps have no decoding rows.
+    if (next.kind != PlanOpKind::kAttention || deterministic || !CanFoldRope(*plan_, next)) continue;
+    ops_[i].folded_rows = MostRowsWithRope(caps_.shape, chip_.multiprocessors);
+    ops_[i + 1].decode.rope = ops_[i].rope;
+  }
+}
+
+bool Program::IsLeftOut(size_t index, const StepInput& input) const {
+  const PlanOp& def = plan_->ops[index];
+  if ((def.logit_rows && input.logit_rows == 0) || IsFolded(*plan_, def)) return true;
+  if (def.kind == PlanOpKind::kRopeAppend && (!input.decodes || !input.rounds.empty())) return false;
+  return input.rows <= ops_[index].folded_rows;
 }
 
 void Program::BindNorm(const PlanOp& op, BoundOp* out) const {
@@ -185,15 +209,19 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
   }
   args.y_stride = GemmStride(*plan_, op);
   std::string last;
+  const abi::DevicePtr rows_before = &op != plan_->ops.data() && (&op - 1)->in >= 0
+                                         ? memory_.buffers[static_cast<size_t>((&op - 1)->in)]
+                                         : 0;
   const auto& buckets = plan_->tactics[static_cast<size_t>(op.tactic)].buckets;
   for (const TacticBucket& bucket : buckets) {
     if (options.deterministic && bucket.max_m < kDeterministicRows && &bucket != &buckets.back()) continue;
-    if (bucket.kernel == last) {
+    LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
+    const GemmPrologue prologue = PrologueOf(*plan_, op, tactic, bucket.max_m);
+    if (bucket.kernel == last && prologue == out->gemms.back().prologue) {
       out->gemms.back().max_m = bucket.max_m;
       continue;
     }
     last = bucket.kernel;
-    LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
     if (tactic.kind == GemmKind::kCublasLt)
       return Error(
           StatusCode::kUnsupported,
@@ -204,14 +232,20 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
     if (tactic.kind == GemmKind::kStream && tactic.tokens < (last_bucket ? most : bucket.max_m))
       return Error(StatusCode::kCorrupt, "plan: the tactic '%s' of '%s' does not take %d rows",
                    bucket.kernel.c_str(), w.name.c_str(), last_bucket ? most : bucket.max_m);
-    const GemmProblem problem = GemmProblemOf(*plan_, op, most);
+    GemmProblem problem = GemmProblemOf(*plan_, op, most);
+    problem.prologue = prologue;
     args.m = most;
     args.n = problem.n;
     args.k = problem.k;
-    LATHE_ASSIGN_OR_RETURN(const Kernel kernel,
-                           kernels.Get(GemmKernel(tactic, problem.type, problem.epilogue)));
-    LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem.type, problem.epilogue, args));
-    out->gemms.push_back({bucket.max_m, std::move(gemm)});
+    GemmArgs own = args;
+    if (prologue != GemmPrologue::kPlain) own.x = rows_before;
+    if (prologue == GemmPrologue::kNorm) {
+      own.gain = memory_.weights + plan_->weights[static_cast<size_t>((&op - 1)->gain)].offset;
+      own.eps = plan_->norm_eps;
+    }
+    LATHE_ASSIGN_OR_RETURN(const Kernel kernel, kernels.Get(GemmKernel(tactic, problem)));
+    LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem, own));
+    out->gemms.push_back({bucket.max_m, prologue, std::move(gemm)});
     if (options.deterministic) break;
   }
   return Status::Ok();
@@ -233,7 +267,8 @@ Status Program::BindAttention(const PlanOp& op, BoundOp* out) const {
                  .counters = Pointer<unsigned>(memory_.decode_counters),
                  .scale = scale,
                  .v_scale = 1,
-                 .n_kv_heads = plan_->n_kv_heads};
+                 .n_kv_heads = plan_->n_kv_heads,
+                 .rope = {}};
   const bool fp8 = caps_.shape.kv_fp8;
   const abi::DevicePtr pool = fp8 ? memory_.widened : PoolOf(op.layer);
   out->prompt = {.q = Buffer<void>(op.in),
@@ -272,7 +307,7 @@ Status Program::LaunchOps(const StepInput& input, abi::Stream stream, const Obse
     overlap = !serial;
   }
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if ((plan_->ops[i].logit_rows && input.logit_rows == 0) || IsFolded(*plan_, plan_->ops[i])) continue;
+    if (IsLeftOut(i, input)) continue;
     if (observer != nullptr) LATHE_RETURN_IF_ERROR((*observer)(static_cast<int>(i)));
     LATHE_RETURN_IF_ERROR(LaunchOp(i, input, stream, &overlap, serial));
   }
@@ -308,11 +343,12 @@ Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream strea
     default: break;
   }
   *overlap = after;
-  return LaunchAttention(op, input, stream, overlap, serial);
+  const bool folds_rope = op.kernel.function != nullptr && IsLeftOut(index - 1, input);
+  return LaunchAttention(op, folds_rope, input, stream, overlap, serial);
 }
 
-Status Program::LaunchAttention(const BoundOp& op, const StepInput& input, abi::Stream stream, bool* overlap,
-                                bool serial) const {
+Status Program::LaunchAttention(const BoundOp& op, bool folds_rope, const StepInput& input,
+                                abi::Stream stream, bool* overlap, bool serial) const {
   if (input.decodes) {
     const StepLayout& l = input.layout;
     const auto window = static_cast<int64_t>(op.window);
@@ -322,7 +358,8 @@ Status Program::LaunchAttention(const BoundOp& op, const StepInput& input, abi::
     params.column_first =
         Pointer<int>(memory_.upload + static_cast<uint64_t>(l.columns_at + window * l.columns_stride));
     params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.pages_at));
-    LATHE_RETURN_IF_ERROR(LaunchDecode(decode_, caps_.shape, caps_.split, params, stream, *overlap));
+    LATHE_RETURN_IF_ERROR(
+        LaunchDecode(folds_rope ? op.kernel : decode_, caps_.shape, caps_.split, params, stream, *overlap));
     *overlap = !serial;
   }
   for (size_t round = 0; round < input.rounds.size(); ++round)

@@ -71,10 +71,13 @@ class Program {
  private:
   struct BoundGemm {
     int max_m;
+    GemmPrologue prologue;
     Gemm gemm;
   };
   struct BoundOp {
-    Kernel kernel;  // of everything but attention and matmuls
+    Kernel kernel;  // of everything but attention and matmuls; attention: with rotation and append in it
+    // Steps of at most so many rows leave this op to the one behind it (rope: where all are decoding rows).
+    int folded_rows = 0;
     EmbedParams embed = {};
     NormVariant norm_variant;
     NormParams norm = {};
@@ -99,9 +102,12 @@ class Program {
   void BindRope(const PlanOp& op, BoundOp* out) const;
   Status BindAttention(const PlanOp& op, BoundOp* out) const;
 
+  // Marks what ops do for the ones before them.
+  void FoldOps(bool deterministic);
+  bool IsLeftOut(size_t index, const StepInput& input) const;
   Status LaunchOp(size_t index, const StepInput& input, abi::Stream stream, bool* overlap, bool serial) const;
-  Status LaunchAttention(const BoundOp& op, const StepInput& input, abi::Stream stream, bool* overlap,
-                         bool serial) const;
+  Status LaunchAttention(const BoundOp& op, bool folds_rope, const StepInput& input, abi::Stream stream,
+                         bool* overlap, bool serial) const;
   Status LaunchPromptRound(const BoundOp& op, const StepInput& input, size_t round, abi::Stream stream,
                            bool* overlap, bool serial) const;
 

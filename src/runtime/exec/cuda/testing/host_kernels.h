@@ -203,33 +203,35 @@ class HostKernels {
   }
 
   static void Rope(const Macros& d, const RopeParams& p) {
-    const int dim = d.at("HEAD_DIM"), half = d.at("ROTARY_DIM") / 2, heads = p.n_heads + 2 * p.n_kv_heads;
-    std::vector<double> h(static_cast<size_t>(dim));
-    const Sixteen bits = SixteenOf(d);
     for (int64_t row = 0; row < p.n_rows; ++row)
-      for (int head = 0; head < heads; ++head) {
-        const int64_t from = (row * heads + head) * dim;
-        for (int i = 0; i < dim; ++i)
-          h[static_cast<size_t>(i)] =
-              d.at("QKV_F32") != 0 ? static_cast<const float*>(p.qkv)[from + i] : bits.Get(p.qkv, from + i);
-        const bool is_q = head < p.n_heads, is_v = head >= p.n_heads + p.n_kv_heads;
-        if (d.at("QK_NORM") != 0 && !is_v) {
-          double squares = 0;
-          for (const double v : h) squares += v * v;
-          for (int i = 0; i < dim; ++i)
-            h[static_cast<size_t>(i)] *=
-                (is_q ? p.q_gain : p.k_gain)[i] / std::sqrt(squares / dim + static_cast<double>(p.eps));
-        }
-        for (int i = 0; i < half && !is_v; ++i) {
-          double &a = h[static_cast<size_t>(i)], &b = h[static_cast<size_t>(i + half)];
-          const double c = p.cos[row * half + i], s = p.sin[row * half + i], x = a;
-          a = x * c - b * s;
-          b = b * c + x * s;
-        }
-        StoreHead(d, p, row, head, h);
-      }
+      for (int head = 0; head < p.n_heads + 2 * p.n_kv_heads; ++head)
+        StoreHead(d, p, row, head, p.rows[row].kv_slot, p.q, MakeHead(d, p, row, head));
   }
-  static void StoreHead(const Macros& d, const RopeParams& p, int64_t row, int head,
+  static std::vector<double> MakeHead(const Macros& d, const RopeParams& p, int64_t row, int head) {
+    const int dim = d.at("HEAD_DIM"), half = d.at("ROTARY_DIM") / 2;
+    const int64_t from = (row * (p.n_heads + 2 * p.n_kv_heads) + head) * dim;
+    std::vector<double> h;
+    for (int i = 0; i < dim; ++i)
+      h.push_back(d.at("QKV_F32") != 0 ? static_cast<const float*>(p.qkv)[from + i]
+                                       : SixteenOf(d).Get(p.qkv, from + i));
+    const bool is_q = head < p.n_heads, is_v = head >= p.n_heads + p.n_kv_heads;
+    if (d.at("QK_NORM") != 0 && !is_v) {
+      double squares = 0;
+      for (const double v : h) squares += v * v;
+      for (int i = 0; i < dim; ++i)
+        h[static_cast<size_t>(i)] *=
+            (is_q ? p.q_gain : p.k_gain)[i] / std::sqrt(squares / dim + static_cast<double>(p.eps));
+    }
+    for (int i = 0; i < half && !is_v; ++i) {
+      double &a = h[static_cast<size_t>(i)], &b = h[static_cast<size_t>(i + half)];
+      const double c = p.cos[row * half + i], s = p.sin[row * half + i], x = a;
+      a = x * c - b * s;
+      b = b * c + x * s;
+    }
+    return h;
+  }
+  // slot: where k and v go; negative: nowhere.
+  static void StoreHead(const Macros& d, const RopeParams& p, int64_t row, int head, int slot, void* q,
                         const std::vector<double>& h) {
     const auto dim = static_cast<int64_t>(h.size());
     const Sixteen bits = SixteenOf(d);
@@ -240,10 +242,9 @@ class HostKernels {
       return lost ? std::numeric_limits<double>::quiet_NaN() : v;
     };
     if (head < p.n_heads) {
-      for (int64_t i = 0; i < dim; ++i) bits.Set(p.q, (row * p.n_heads + head) * dim + i, marked(i));
+      for (int64_t i = 0; i < dim; ++i) bits.Set(q, (row * p.n_heads + head) * dim + i, marked(i));
       return;
     }
-    const int slot = p.rows[row].kv_slot;
     if (slot < 0) return;
     const int part = head >= p.n_heads + p.n_kv_heads ? 1 : 0;
     const int64_t block =
@@ -333,9 +334,30 @@ class HostKernels {
       bits.Set(out, at + static_cast<int64_t>(i), part.out[i] / part.sum * static_cast<double>(v_scale));
   }
 
+  // What rope_append would do for the rows of all pieces, into *q; the piece with a row's last page appends.
+  static const void* MakeQueries(const Macros& d, const Grid& g, const DecodeParams& p,
+                                 std::vector<uint16_t>* q) {
+    const int dim = d.at("HEAD_DIM"), heads = p.rope.n_heads;
+    LATHE_CHECK_EQ(p.rope.n_kv_heads, p.n_kv_heads);
+    LATHE_CHECK_EQ(p.rope.kv, p.kv);
+    for (int i = p.column_first[0]; i < p.column_first[g.grid_x]; ++i) {
+      const DecodePiece& piece = p.pieces[i];
+      q->resize(std::max(q->size(), static_cast<size_t>((piece.row + 1) * heads * dim)));
+      const int place = piece.n_keys - 1, page = place / kPageSize;
+      const bool last = page < piece.first_page + piece.n_pages;
+      const int slot = last ? p.pages[piece.pages_at + page] * kPageSize + place % kPageSize : -1;
+      for (int head = 0; head < heads + 2 * p.n_kv_heads; ++head)
+        StoreHead(d, p.rope, piece.row, head, slot, q->data(), MakeHead(d, p.rope, piece.row, head));
+    }
+    return q->data();
+  }
+
   static void Decode(const Macros& d, const Grid& g, const DecodeParams& p) {
     const int dim = d.at("HEAD_DIM"), group = d.at("GROUP"), heads = group * p.n_kv_heads;
     LATHE_CHECK_EQ(static_cast<int>(g.grid_y), p.n_kv_heads);
+    std::vector<uint16_t> made;  // q that is made here
+    const void* queries = p.q;
+    if (d.at("ROPE") != 0) queries = MakeQueries(d, g, p, &made);
     for (int i = p.column_first[0]; i < p.column_first[g.grid_x]; ++i) {
       const DecodePiece& piece = p.pieces[i];
       const Keys keys{p.kv, d.at("KV_FP8") != 0, SixteenOf(d), p.pages + piece.pages_at, p.n_kv_heads, dim};
@@ -344,7 +366,7 @@ class HostKernels {
       for (int kv_head = 0; kv_head < p.n_kv_heads; ++kv_head) {
         const auto q_at = [&](int h) { return (int64_t{piece.row} * heads + kv_head * group + h) * dim; };
         for (int h = 0; h < group; ++h) {
-          const Part part = Attend(keys, p.q, q_at(h), kv_head, begin, end, static_cast<double>(p.scale));
+          const Part part = Attend(keys, queries, q_at(h), kv_head, begin, end, static_cast<double>(p.scale));
           if (piece.slot < 0)
             StoreOut(part, keys.bits, p.v_scale, p.out, q_at(h));
           else
@@ -408,18 +430,49 @@ class HostKernels {
       out[static_cast<size_t>(i)] = fp8 ? F8(data, i) : bits.Get(data, i);
     return out;
   }
+  // What is multiplied, after the prologue.
+  static std::vector<float> Tokens(const Macros& d, const GemmArgs& a, std::vector<float>* scales) {
+    const auto found = d.find("PROLOGUE");
+    const int prologue = found == d.end() ? LATHE_GEMM_PLAIN : found->second;
+    const bool fp8 = d.at("TYPE") == LATHE_GEMM_E4M3;
+    const Sixteen bits = SixteenOf(d);
+    const int f16 = bits.f16 ? 1 : 0;
+    scales->resize(static_cast<size_t>(a.m));
+    if (prologue == LATHE_GEMM_PLAIN) {
+      if (fp8) std::memcpy(scales->data(), reinterpret_cast<const void*>(a.x_scale), scales->size() * 4);
+      return Matrix(fp8, bits, a.x, a.m, a.k);
+    }
+    LATHE_CHECK_EQ(d.at("K"), a.k);
+    std::vector<uint16_t> rows(static_cast<size_t>(a.m) * static_cast<size_t>(a.k));  // room for either type
+    Grid grid = {};
+    grid.grid_x = static_cast<unsigned>(a.m);
+    if (prologue != LATHE_GEMM_NORM) {
+      Quantize({{"COLUMNS", a.k}, {"F16", f16}}, grid,
+               {reinterpret_cast<const void*>(a.x), rows.data(), scales->data()});
+    } else {
+      NormParams norm = {};
+      norm.residual = reinterpret_cast<float*>(a.x);
+      norm.gain = reinterpret_cast<const float*>(a.gain);
+      norm.out = rows.data();
+      norm.scales = scales->data();
+      norm.eps = a.eps;
+      Norm({{"HIDDEN", a.k}, {"DELTA", 0}, {"OUT", fp8 ? 2 : 1}, {"GATHER", 0}, {"F16", f16}}, grid, norm);
+    }
+    return Matrix(fp8, bits, reinterpret_cast<unsigned long long>(rows.data()), a.m, a.k);
+  }
   static void Matmul(const Macros& d, const GemmArgs& a) {
     const int epilogue = d.at("EPILOGUE");
     const bool fp8 = d.at("TYPE") == LATHE_GEMM_E4M3;
     const bool silu = epilogue == LATHE_GEMM_SILU_BF16 || epilogue == LATHE_GEMM_SILU_F16;
     const Sixteen bits = SixteenOf(d);
-    const std::vector<float> x = Matrix(fp8, bits, a.x, a.m, a.k), w = Matrix(fp8, bits, a.w, a.n, a.k);
+    std::vector<float> scales;  // of x
+    const std::vector<float> x = Tokens(d, a, &scales), w = Matrix(fp8, bits, a.w, a.n, a.k);
     const auto product = [&](int64_t t, int64_t n) {
       const float *from = x.data() + t * a.k, *row = w.data() + n * a.k;
       double sum = 0;
       for (int64_t k = 0; k < a.k; ++k) sum += static_cast<double>(from[k]) * static_cast<double>(row[k]);
       if (fp8)
-        sum *= static_cast<double>(reinterpret_cast<const float*>(a.x_scale)[t]) *
+        sum *= static_cast<double>(scales[static_cast<size_t>(t)]) *
                static_cast<double>(reinterpret_cast<const float*>(a.w_scale)[n * a.w_scale_step]);
       return sum + (a.bias != 0 ? static_cast<double>(reinterpret_cast<const float*>(a.bias)[n]) : 0);
     };
