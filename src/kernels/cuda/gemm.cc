@@ -117,8 +117,10 @@ void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>*
   }
 }
 
+bool IsRope(GemmEpilogue e) { return e == GemmEpilogue::kRopeBf16 || e == GemmEpilogue::kRopeE4m3; }
+
 bool TakesShape(const GemmProblem& p) {
-  const int row_step = IsSilu(p.epilogue) ? 128 : 16;
+  const int row_step = IsSilu(p.epilogue) || IsRope(p.epilogue) ? 128 : 16;
   return p.m > 0 && p.n > 0 && p.k > 0 && p.n % row_step == 0 && p.k % 64 == 0;
 }
 
@@ -127,7 +129,8 @@ const char* TypeName(GemmType type) {
 }
 
 std::string KernelName(const GemmTactic& t, GemmType type, GemmEpilogue epilogue) {
-  static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
+  static const char* const kEpilogues[] = {"f32", "bf16",     "add",  "silu",
+                                           "f16", "silu_f16", "rope", "rope_e4m3"};
   return "gemm_" + ToString(t) + "_" + TypeName(type) + "_" + kEpilogues[static_cast<int>(epilogue)];
 }
 
@@ -152,7 +155,7 @@ TensorMapSpec MapOf(abi::DevicePtr address, int rows, const GemmProblem& p, int 
 bool IsGemmPair(GemmType type, GemmEpilogue epilogue) {
   const bool bf16 = epilogue == GemmEpilogue::kBf16 || epilogue == GemmEpilogue::kSiluBf16;
   const bool f16 = epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
-  return !(type == GemmType::kBf16 && f16) && !(type == GemmType::kF16 && bf16);
+  return !(type == GemmType::kBf16 && f16) && !(type == GemmType::kF16 && (bf16 || IsRope(epilogue)));
 }
 
 double GemmProblem::bytes() const {
@@ -266,6 +269,18 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip
   return all;
 }
 
+std::optional<GemmTactic> RopeGemmTactic(const GemmTactic& tactic, const GemmProblem& problem,
+                                         const GemmChip& chip) {
+  const auto can = [](const GemmTactic& t) {
+    return t.kind == GemmKind::kPrompt && t.split == 1 && t.rows % kGemmRopeDim == 0;
+  };
+  if (can(tactic)) return tactic;
+  if (tactic.kind != GemmKind::kPrompt || problem.m < 2048) return std::nullopt;
+  const std::vector<GemmTactic> all = PromptTactics(problem, chip);
+  const auto it = std::find_if(all.begin(), all.end(), can);
+  return it != all.end() ? std::optional(*it) : std::nullopt;
+}
+
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
   const std::vector<GemmTactic> tactics = GemmCandidates(problem, chip);
   LATHE_CHECK(!tactics.empty());
@@ -372,17 +387,24 @@ std::vector<KernelSource> GemmKernels(int sm) {
         if (all) add(GemmCandidates(problem, chip).back(), type, epilogue);
       }
     }
+    if (sm != 90 || type == GemmType::kF16) continue;
+    const GemmProblem qkv{type, GemmEpilogue::kF32, 4096, 6144, 4096};
+    const bool fp8 = type == GemmType::kE4m3;
+    for (const GemmTactic& tactic : PromptTactics(qkv, chip))
+      if (RopeGemmTactic(tactic, {.m = 1}, chip) && tactic.cluster == 2)
+        add(tactic, type, fp8 ? GemmEpilogue::kRopeE4m3 : GemmEpilogue::kRopeBf16);
   }
   return sources;
 }
 
 Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, GemmType type,
-                          GemmEpilogue epilogue, const GemmArgs& args) {
+                          GemmEpilogue epilogue, const GemmArgs& args, const GemmRope& rope) {
   Gemm gemm;
   gemm.kernel_ = kernel;
   gemm.tactic_ = tactic;
   gemm.problem_ = {type, epilogue, args.m, args.n, args.k};
   gemm.args_ = args;
+  gemm.rope_ = rope;
   gemm.chip_ = ChipOf(kernel.device->info());
   LATHE_CHECK(TakesShape(gemm.problem_));
   // Rows of y are stored 16 bytes at a time.
@@ -406,6 +428,7 @@ Status Gemm::Launch(int m, abi::Stream stream, bool overlap_previous) const {
   shape.overlap_previous = overlap_previous;
   GemmArgs args = args_;
   args.m = m;
+  if (IsRope(problem.epilogue)) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args, rope_);
   if (HasTensorMaps(tactic_)) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args);
   return LaunchWith(kernel_, shape, stream, args);
 }

@@ -25,6 +25,11 @@ int GemmStride(const Plan& plan, const PlanOp& op);
 // The tactic of its bucket, parsed: for load, not for steps. kCorrupt for a text that is none.
 Expected<GemmTactic> GemmTacticFor(const Plan& plan, const PlanOp& op, int m);
 
+// Whether the op is a matmul of q, k and v whose kernel for many rows can rotate and append them, too, in
+// place of the rope_append op behind it; and its epilogue then.
+bool DoesRope(const Plan& plan, const PlanOp& op);
+GemmEpilogue RopeEpilogue(const Plan& plan);
+
 // An add without an output, which the norm over the logit rows behind it does for those rows: there is
 // nothing to launch for it.
 bool IsFolded(const Plan& plan, const PlanOp& op);

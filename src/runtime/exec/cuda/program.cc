@@ -97,10 +97,31 @@ Status Program::BindAll(const KernelSet& kernels, const ProgramOptions& options)
     LATHE_RETURN_IF_ERROR(BindOp(op, kernels, options, &bound).WithContext(ToString(op.kind)));
     ops_.push_back(std::move(bound));
   }
+  LATHE_RETURN_IF_ERROR(BindDirect(kernels, options));
   if (plan_->logits_buffer < 0 || head_ < 0)
     return {StatusCode::kCorrupt, "plan: no op writes the logits, which a CUDA engine of one rank needs"};
   sample_tactic_ = SampleTacticOf(plan_->vocab, chip_.sm);
   LATHE_ASSIGN_OR_RETURN(sample_, kernels.Get(SampleKernel(sample_tactic_)));
+  return Status::Ok();
+}
+
+Status Program::BindDirect(const KernelSet& kernels, const ProgramOptions& options) {
+  const std::vector<abi::DevicePtr> own = memory_.buffers;
+  std::map<int, int> stands_for;  // buffer of selected rows -> where they are selected from
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    const PlanOp& op = plan_->ops[i];
+    if (op.kind == PlanOpKind::kSelect) {
+      stands_for[op.out] = op.in;
+      continue;
+    }
+    if (op.out != op.in2) stands_for.erase(op.out);  // other rows from here on
+    if (!stands_for.contains(op.in) && !stands_for.contains(op.in2)) continue;
+    for (const auto& [selected, all] : stands_for)
+      memory_.buffers[static_cast<size_t>(selected)] = own[static_cast<size_t>(all)];
+    const Status status = BindOp(op, kernels, options, &direct_[i]);
+    memory_.buffers = own;
+    LATHE_RETURN_IF_ERROR(status.WithContext(ToString(op.kind)));
+  }
   return Status::Ok();
 }
 
@@ -129,6 +150,9 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
       out->columns = static_cast<int>(plan_->weights[static_cast<size_t>(op.weight)].K);
       out->quantize = {Buffer<void>(op.in), Buffer<void>(op.out), Scales<float>(op.out, out->columns)};
       return Take(kernels.Get(QuantizeKernel(out->columns, HasF16(plan_->numeric))), &out->kernel);
+    case PlanOpKind::kSelect:
+      out->select = {Buffer<void>(op.in), Buffer<void>(op.out), nullptr, op.columns * SizeOf(op.out_type)};
+      return Take(kernels.Get(SelectKernel()), &out->kernel);
     case PlanOpKind::kAllReduce:
     case PlanOpKind::kAllGather:
     case PlanOpKind::kSend:
@@ -185,15 +209,20 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
   }
   args.y_stride = GemmStride(*plan_, op);
   std::string last;
+  std::optional<GemmTactic> last_rope;
   const auto& buckets = plan_->tactics[static_cast<size_t>(op.tactic)].buckets;
   for (const TacticBucket& bucket : buckets) {
     if (options.deterministic && bucket.max_m < kDeterministicRows && &bucket != &buckets.back()) continue;
-    if (bucket.kernel == last) {
+    LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
+    const auto rope = DoesRope(*plan_, op) && !options.deterministic
+                          ? RopeGemmTactic(tactic, GemmProblemOf(*plan_, op, bucket.max_m), chip_)
+                          : std::nullopt;
+    if (bucket.kernel == last && rope == last_rope) {
       out->gemms.back().max_m = bucket.max_m;
       continue;
     }
     last = bucket.kernel;
-    LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
+    last_rope = rope;
     if (tactic.kind == GemmKind::kCublasLt)
       return Error(
           StatusCode::kUnsupported,
@@ -211,10 +240,39 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
     LATHE_ASSIGN_OR_RETURN(const Kernel kernel,
                            kernels.Get(GemmKernel(tactic, problem.type, problem.epilogue)));
     LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem.type, problem.epilogue, args));
-    out->gemms.push_back({bucket.max_m, std::move(gemm)});
+    out->gemms.push_back({bucket.max_m, std::move(gemm), std::nullopt});
+    if (rope) LATHE_RETURN_IF_ERROR(BindRopeGemm(op, *rope, kernels, args, &out->gemms.back().rope));
     if (options.deterministic) break;
   }
   return Status::Ok();
+}
+
+// `args`: of the matmul alone. Nothing where the engine was built for a chip that would have taken another
+// tactic, and has no such kernel.
+Status Program::BindRopeGemm(const PlanOp& op, const GemmTactic& tactic, const KernelSet& kernels,
+                             GemmArgs args, std::optional<Gemm>* out) const {
+  const GemmEpilogue epilogue = RopeEpilogue(*plan_);
+  const GemmType type = GemmProblemOf(*plan_, op, args.m).type;
+  const auto kernel = kernels.Get(GemmKernel(tactic, type, epilogue));
+  if (!kernel.ok()) return Status::Ok();
+  const PlanOp& rope = *(&op + 1);
+  args.y = memory_.buffers[static_cast<size_t>(rope.out)];
+  args.y_stride = plan_->n_heads * plan_->head_dim;
+  const GemmRope heads = {.rows = memory_.upload,
+                          .cos = memory_.cos,
+                          .sin = memory_.sin,
+                          .kv = PoolOf(rope.layer),
+                          .n_heads = plan_->n_heads,
+                          .n_kv_heads = plan_->n_kv_heads};
+  LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(*kernel, tactic, type, epilogue, args, heads));
+  out->emplace(std::move(gemm));
+  return Status::Ok();
+}
+
+const Program::BoundGemm& Program::GemmFor(const BoundOp& op, int rows) {
+  const auto fits = [rows](const BoundGemm& g) { return rows <= g.max_m; };
+  const auto it = std::find_if(op.gemms.begin(), op.gemms.end(), fits);
+  return it != op.gemms.end() ? *it : op.gemms.back();
 }
 
 Status Program::BindAttention(const PlanOp& op, BoundOp* out) const {
@@ -272,7 +330,12 @@ Status Program::LaunchOps(const StepInput& input, abi::Stream stream, const Obse
     overlap = !serial;
   }
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if ((plan_->ops[i].logit_rows && input.logit_rows == 0) || IsFolded(*plan_, plan_->ops[i])) continue;
+    const PlanOp& op = plan_->ops[i];
+    if ((op.logit_rows && input.logit_rows == 0) || IsFolded(*plan_, op)) continue;
+    if (op.kind == PlanOpKind::kSelect && !input.selects) continue;
+    const bool done = op.kind == PlanOpKind::kRopeAppend && i > 0 && !ops_[i - 1].gemms.empty() &&
+                      GemmFor(ops_[i - 1], input.rows).rope;
+    if (done) continue;
     if (observer != nullptr) LATHE_RETURN_IF_ERROR((*observer)(static_cast<int>(i)));
     LATHE_RETURN_IF_ERROR(LaunchOp(i, input, stream, &overlap, serial));
   }
@@ -281,22 +344,23 @@ Status Program::LaunchOps(const StepInput& input, abi::Stream stream, const Obse
 
 Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream stream, bool* overlap,
                          bool serial) const {
-  const BoundOp& op = ops_[index];
+  const auto direct = input.selects ? direct_.end() : direct_.find(index);
+  const BoundOp& op = direct != direct_.end() ? direct->second : ops_[index];
   const PlanOp& def = plan_->ops[index];
   const int rows = def.logit_rows ? input.logit_rows : input.rows;
   const bool after = *overlap;
   *overlap = !serial;
+  const auto* logit_rows = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.layout.logit_rows_at));
   switch (def.kind) {
     case PlanOpKind::kEmbed: return LaunchEmbed(op.kernel, op.embed, rows, stream, after);
     case PlanOpKind::kRmsNorm: {
       NormParams params = op.norm;
-      params.rows = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.layout.logit_rows_at));
+      params.rows = logit_rows;
       return LaunchNorm(op.kernel, op.norm_variant, params, rows, stream, after);
     }
     case PlanOpKind::kGemm: {
-      const auto fits = [rows](const BoundGemm& g) { return rows <= g.max_m; };
-      const auto it = std::find_if(op.gemms.begin(), op.gemms.end(), fits);
-      return (it != op.gemms.end() ? it->gemm : op.gemms.back().gemm).Launch(rows, stream, after);
+      const BoundGemm& gemm = GemmFor(op, rows);
+      return (gemm.rope ? *gemm.rope : gemm.gemm).Launch(rows, stream, after);
     }
     case PlanOpKind::kRopeAppend: {
       RopeParams params = op.rope;
@@ -305,34 +369,42 @@ Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream strea
     }
     case PlanOpKind::kQuantize:
       return LaunchQuantize(op.kernel, op.columns, op.quantize, rows, stream, after);
+    case PlanOpKind::kSelect: {
+      SelectParams params = op.select;
+      params.rows = logit_rows;
+      return LaunchSelect(op.kernel, params, rows, stream, after);
+    }
     default: break;
   }
   *overlap = after;
-  return LaunchAttention(op, input, stream, overlap, serial);
+  const bool own = def.logit_rows && input.selects;
+  return LaunchAttention(op, input, own ? input.logit_attention : input.attention, stream, overlap, serial);
 }
 
-Status Program::LaunchAttention(const BoundOp& op, const StepInput& input, abi::Stream stream, bool* overlap,
+Status Program::LaunchAttention(const BoundOp& op, const StepInput& input,
+                                const StepInput::Attention& attention, abi::Stream stream, bool* overlap,
                                 bool serial) const {
-  if (input.decodes) {
+  if (attention.decodes) {
     const StepLayout& l = input.layout;
-    const auto window = static_cast<int64_t>(op.window);
+    const auto window = attention.first_decode_plan + static_cast<int64_t>(op.window);
     DecodeParams params = op.decode;
     params.pieces =
         Pointer<DecodePiece>(memory_.upload + static_cast<uint64_t>(l.pieces_at + window * l.pieces_stride));
     params.column_first =
         Pointer<int>(memory_.upload + static_cast<uint64_t>(l.columns_at + window * l.columns_stride));
-    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.pages_at));
+    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
     LATHE_RETURN_IF_ERROR(LaunchDecode(decode_, caps_.shape, caps_.split, params, stream, *overlap));
     *overlap = !serial;
   }
-  for (size_t round = 0; round < input.rounds.size(); ++round)
-    LATHE_RETURN_IF_ERROR(LaunchPromptRound(op, input, round, stream, overlap, serial));
+  for (size_t round = 0; round < attention.rounds.size(); ++round)
+    LATHE_RETURN_IF_ERROR(LaunchPromptRound(op, input, attention, round, stream, overlap, serial));
   return Status::Ok();
 }
 
-Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input, size_t round, abi::Stream stream,
+Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input,
+                                  const StepInput::Attention& attention, size_t round, abi::Stream stream,
                                   bool* overlap, bool serial) const {
-  const StepInput::Round& r = input.rounds[round];
+  const StepInput::Round& r = attention.rounds[round];
   if (caps_.shape.kv_fp8) {
     WidenParams widen = op.widen;
     widen.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(r.pages_at));
@@ -341,16 +413,17 @@ Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input, siz
     *overlap = !serial;
   }
   const StepLayout& l = input.layout;
-  const size_t plan = round * caps_.windows.size() + op.window;
+  const size_t of_part = round * caps_.windows.size() + op.window;
+  const size_t plan = static_cast<size_t>(attention.first_prompt_plan) + of_part;
   PromptParams params = op.prompt;
   params.tiles = Pointer<PromptTile>(
       memory_.upload + static_cast<uint64_t>(l.tiles_at + static_cast<int64_t>(plan) * l.tiles_stride));
   params.n_tiles =
       Pointer<int>(memory_.upload + static_cast<uint64_t>(l.tile_counts_at) + plan * sizeof(int));
   if (params.pages == nullptr)
-    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.pages_at));
-  LATHE_RETURN_IF_ERROR(
-      LaunchPrompt(prompt_, caps_.shape, caps_.prompt, op.map, params, input.tiles[plan], stream, *overlap));
+    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
+  LATHE_RETURN_IF_ERROR(LaunchPrompt(prompt_, caps_.shape, caps_.prompt, op.map, params,
+                                     attention.tiles[of_part], stream, *overlap));
   *overlap = !serial;
   return Status::Ok();
 }
