@@ -494,7 +494,7 @@ class Consumer {
       const uint32_t x = __float_as_uint(v.x), y = __float_as_uint(v.y), z = __float_as_uint(v.z),
                      w = __float_as_uint(v.w);
       *reinterpret_cast<uint2*>(At<uint8_t>(rope_.kv) + at) =
-          uint2{PackE4m3(BfLow(x), BfHigh(x), BfLow(y), BfHigh(y)), PackE4m3(BfLow(z), BfHigh(z), BfLow(w), BfHigh(w))};
+          uint2{PackE4m3(Low16(x), High16(x), Low16(y), High16(y)), PackE4m3(Low16(z), High16(z), Low16(w), High16(w))};
     } else {
       *reinterpret_cast<float4*>(At<uint16_t>(rope_.kv) + at) = v;
     }
