@@ -12,7 +12,7 @@
 #   right       perplexity of models/tales-16m: CPU, this target, and its fp8
 #   roof        what the device reads at most, in this run
 #   latency     one stream, 128 and 8,192 tokens of context
-#   first       first token of a prompt of 2,048
+#   first       first token of a prompt of 2,048: one prompt after another, and after a second of rest each
 #   batch       32, 512 and 2,048 tokens in, 128 out, at batch 1, 8, 32 and 256
 #   throughput  offline, everything queued at once: the nine published rows
 #   host        256 streams offline: what the device waits for the host
@@ -130,6 +130,7 @@ latency() {  # ROW MODEL KIND INPUT OUTPUT BATCH
   [ $(($4 + $5)) -le "$(context "$2")" ] || { echo "  $1.$4.$5: left out, longer than the model's context"; return; }
   local flags=$RUN_FLAGS
   [ "$6" -eq 1 ] || flags="$flags $BATCH_FLAGS"
+  [ -z "${PAUSE:-}" ] || flags="$flags --pause $PAUSE"
   # shellcheck disable=SC2086
   row "$1.$(name_of "$2").$3.$6.$4.$5" "$LATHE" bench latency "$(engine "$2" "$3")" $flags --input-len "$4" --output-len "$5" \
     --batch "$6" --iterations "$ITERATIONS" --warmup 1 --context $(($4 + $5 + 1)) --json "$RESULTS/$1.$(name_of "$2").$3.$6.$4.$5.json"
@@ -185,7 +186,11 @@ section_roof() { row roof "$GPU_TEST" --lab gemm_bench "$RESULTS/roof.json" roof
 stream() { latency latency "$1" "$2" 128 256 1; latency latency "$1" "$2" 8192 128 1; }
 section_latency() { each_engine stream; }
 
-first() { ITERATIONS=$((3 * ITERATIONS)) latency first "$1" "$2" 2048 1 1; }
+first() {
+  local ITERATIONS=$((3 * ITERATIONS))
+  latency first "$1" "$2" 2048 1 1
+  PAUSE=1 latency rested "$1" "$2" 2048 1 1
+}
 section_first() { each_engine first; }
 
 batch() {

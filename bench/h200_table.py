@@ -111,9 +111,12 @@ def one_stream(results, roof):
 
 
 def first_token(results):
-    rows = [[model, kind, tokens, fault(result) if "error" in result else text(median(result, "first_token_ms"), "{:.2f}")]
-            for (model, kind, _, tokens, _), result in results.of("first", 4)]
-    table("First token (asked 40 ms in bf16)", ["model", "weights", "prompt", "ms, median"], rows)
+    rested = {tuple(name): result for name, result in results.of("rested", 4)}
+    rows = []
+    for name, result in results.of("first", 4):
+        cells = [fault(r) if "error" in r else text(median(r, "first_token_ms") if r else None, "{:.2f}") for r in (result, rested.get(tuple(name), {}))]
+        rows.append([*name[:2], name[3], *cells])
+    table("First token (asked 40 ms in bf16), ms, median", ["model", "weights", "prompt", "one after another", "after a second of rest"], rows)
 
 
 def batches(results):

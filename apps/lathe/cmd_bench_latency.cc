@@ -2,9 +2,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <span>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -20,6 +22,7 @@ namespace {
 
 struct Options : BenchOptions {
   int batch = 1, iterations = 10, warmup = 2;
+  double pause = 0;
 };
 
 // One value for each iteration.
@@ -31,6 +34,8 @@ Status Check(const Options& options) {
   LATHE_RETURN_IF_ERROR(options.Check());
   LATHE_RETURN_IF_ERROR(CheckRange("--batch", options.batch, 1, 4096));
   LATHE_RETURN_IF_ERROR(CheckRange("--iterations", options.iterations, 1, 1 << 20));
+  if (!(options.pause >= 0 && options.pause <= 3600))
+    return {StatusCode::kInvalidArgument, "--pause must be 0 to 3600 seconds"};
   return CheckRange("--warmup", options.warmup, 0, 1 << 20);
 }
 
@@ -106,6 +111,7 @@ Expected<Samples> Measure(Engine& engine, const Options& options, std::vector<Fi
       before = engine.Stats();
       begin = NowSeconds();
     }
+    std::this_thread::sleep_for(std::chrono::duration<double>(options.pause));
     LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(engine, batch));
     if (i >= 0) AddSample(options, engine.model(), times, &samples);
   }
@@ -151,6 +157,7 @@ Expected<int> Run(const Options& options) {
                       {"step_tokens", options.step_tokens},
                       {"iterations", options.iterations},
                       {"warmup", options.warmup},
+                      {"pause", options.pause},
                       {"seed", options.seed}}},
                     {"metrics", json_metrics},
                     {"engine", FiguresToJson(engine_figures)}};
@@ -169,6 +176,7 @@ void AddBenchLatency(Command& bench) {
   command.Option("--batch", &options->batch, "Requests at once");
   command.Option("--iterations", &options->iterations, "Measured repetitions");
   command.Option("--warmup", &options->warmup, "Repetitions before that");
+  command.Option("--pause", &options->pause, "Seconds without work before each, as between rare requests");
   command.OnRun([options] { return Run(*options); });
 }
 

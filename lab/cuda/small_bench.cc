@@ -53,10 +53,24 @@ struct Times : Bench {
         Row(out == NormVariant::k16 ? "residual add + norm, bf16" : "residual add + norm, fp8", rows, us,
             static_cast<double>(rows) * hidden * (4 + 4 + 2 + (out == NormVariant::k16 ? 2 : 1)));
       }
+      const NormVariant alone{hidden, NormVariant::kNone, NormVariant::kBf16, false};
+      double us = lab.Time([&](int i, bool overlap) {
+        const NormParams p = {reinterpret_cast<float*>(part(i, row_f32)),
+                              nullptr,
+                              Pointer<float>(table),
+                              Pointer<void>(kv, i % 8 * row_f32 / 2),
+                              nullptr,
+                              nullptr,
+                              0,
+                              1,
+                              1e-5F};
+        return LaunchNorm(lab.Get(NormKernel(alone)), alone, p, rows, lab.stream(), overlap);
+      });
+      Row("norm alone, bf16", rows, us, static_cast<double>(rows) * hidden * 6);
       const RopeVariant rv{128, 128, false, false, false, false};
       const Kernel& rope = lab.Get(RopeKernel(rv));
       const int64_t qkv = int64_t{rows} * 6144 * 2;
-      double us = lab.Time([&](int i, bool overlap) {
+      us = lab.Time([&](int i, bool overlap) {
         const RopeParams p = {Pointer<StepRow>(s),
                               part(i, qkv),
                               nullptr,

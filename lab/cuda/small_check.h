@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/file.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/cuda/layer_ops.h"
 #include "kernels/cuda/sample.h"
 #include "kernels/ref/ref.h"
@@ -511,6 +512,93 @@ struct Bench {
            logprob_error, 1e-5);
   }
 
+  // A matmul that rotates and appends against one that does not and rope_append behind it.
+  void CheckRopeGemm(const GemmTactic& tactic, bool fp8, uint64_t seed) {
+    Rng rng(seed);
+    const int m = 301, k = 512, n_heads = 6, n_kv_heads = 2, heads = n_heads + 2 * n_kv_heads, n_pages = 6;
+    const int n = heads * kGemmRopeDim;
+    const GemmType type = fp8 ? GemmType::kE4m3 : GemmType::kBf16;
+    const GemmEpilogue epilogue = fp8 ? GemmEpilogue::kRopeE4m3 : GemmEpilogue::kRopeBf16;
+    const GemmProblem problem{type, epilogue, m, n, k}, plain_problem{type, GemmEpilogue::kF32, m, n, k};
+    lab.Prepare({GemmKernel(tactic, problem), GemmKernel(tactic, plain_problem)});
+    const auto operand = [&](int rows) {
+      const std::vector<float> values = Normals(static_cast<size_t>(rows) * k, 1, &rng);
+      if (!fp8) return lab.Put(Round(values));
+      std::vector<uint8_t> bytes;
+      for (const float v : values) bytes.push_back(FloatToE4m3(v));
+      return lab.Put(bytes);
+    };
+    std::vector<StepRow> step;
+    for (int i = 0; i < m; ++i) step.push_back({0, i, i == 4 ? -1 : (i * 13) % (n_pages * kPageSize), 0});
+    std::vector<float> angles = Normals(static_cast<size_t>(m) * 64, 1, &rng), sines = angles;
+    for (float& v : sines) v = std::sin(v);
+    for (float& v : angles) v = std::cos(v);
+    const int64_t kv_bytes = int64_t{n_pages} * 2 * n_kv_heads * kPageSize * kGemmRopeDim * (fp8 ? 1 : 2);
+    const size_t q_count = static_cast<size_t>(m) * n_heads * kGemmRopeDim;
+    const DeviceBuffer x = operand(m), w = operand(n), s = lab.Put(step), cos = lab.Put(angles),
+                       sin = lab.Put(sines), bias = lab.Put(Normals(static_cast<size_t>(n), 3, &rng)),
+                       w_scale = lab.Put(Normals(static_cast<size_t>(n), 0.3F, &rng)),
+                       x_scale = lab.Put(Normals(m, 0.3F, &rng)), qkv = lab.Allocate(int64_t{m} * n * 4);
+    DeviceBuffer q[2], kv[2];
+    for (int i = 0; i < 2; ++i) {
+      q[i] = lab.Allocate(static_cast<int64_t>(q_count) * 2);
+      kv[i] = lab.Allocate(kv_bytes);
+      lab.FillBytes(q[i], 0xff);
+      lab.FillBytes(kv[i], 0xff);
+    }
+    GemmArgs args = {};
+    args.w = w.address(), args.x = x.address(), args.y = qkv.address(), args.bias = bias.address();
+    args.w_scale = w_scale.address(), args.x_scale = x_scale.address(), args.w_scale_step = 1;
+    args.m = m, args.n = n, args.k = k, args.y_stride = n;
+    const Gemm plain =
+        Lab::Must(Gemm::Bind(lab.Get(GemmKernel(tactic, plain_problem)), tactic, plain_problem, args));
+    Lab::Must(plain.Launch(m, lab.stream(), false));
+    const RopeVariant v{kGemmRopeDim, kGemmRopeDim, true, false, false, fp8};
+    const RopeParams params = {Pointer<StepRow>(s),
+                               Pointer<void>(qkv),
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               Pointer<float>(cos),
+                               Pointer<float>(sin),
+                               Pointer<void>(q[0]),
+                               Pointer<void>(kv[0]),
+                               1e-6F,
+                               1,
+                               1,
+                               m,
+                               n_heads,
+                               n_kv_heads};
+    Lab::Must(LaunchRope(lab.Get(RopeKernel(v)), v, params, lab.stream(), true));
+    args.y = q[1].address(), args.y_stride = n_heads * kGemmRopeDim;
+    const Gemm fused = Lab::Must(
+        Gemm::Bind(lab.Get(GemmKernel(tactic, problem)), tactic, problem, args,
+                   {s.address(), cos.address(), sin.address(), kv[1].address(), n_heads, n_kv_heads}));
+    Lab::Must(fused.Launch(m, lab.stream(), true));
+    // Rounding aside, the same values at the same places, and nothing anywhere else.
+    Error2 error;
+    size_t misplaced = 0;
+    const auto want_q = lab.Fetch<Bf16>(q[0], q_count), got_q = lab.Fetch<Bf16>(q[1], q_count);
+    for (size_t i = 0; i < q_count; ++i) error.Add(ToFloat(got_q[i]), ToFloat(want_q[i]));
+    const auto bytes = static_cast<size_t>(kv_bytes);
+    const auto want_kv = lab.Fetch<uint8_t>(kv[0], bytes), got_kv = lab.Fetch<uint8_t>(kv[1], bytes);
+    const auto value = [&](const std::vector<uint8_t>& from, size_t i) {
+      if (fp8) return E4m3ToFloat(from[i]);
+      Bf16 v16;
+      std::memcpy(&v16, from.data() + 2 * i, 2);
+      return ToFloat(v16);
+    };
+    for (size_t i = 0; i < bytes / (fp8 ? 1 : 2); ++i) {
+      const float want = value(want_kv, i), got = value(got_kv, i);
+      misplaced += std::isnan(want) != std::isnan(got) ? 1 : 0;
+      if (!std::isnan(want)) error.Add(got, want);
+    }
+    const std::string name = ToString(tactic) + (fp8 ? " e4m3" : " bf16") + " with rope";
+    // e4m3: by way of bf16, which moves 3 % of the values by a step.
+    Report(name, error.Relative(), fp8 ? 3e-2 : 2e-3);
+    Report(name + ": places", static_cast<double>(misplaced), 0.5);
+  }
+
   // The kernels in f16.
   void CheckHalf() {
     json["checks"] = Json::array();
@@ -546,6 +634,13 @@ struct Bench {
     CheckRope({80, 32, false, false, false, true}, 5, 5, ++seed);
     CheckRope({96, 96, true, false, true, true}, 6, 2, ++seed);
     CheckRope({256, 256, false, false, true, false}, 4, 1, ++seed);
+    for (const bool fp8 : {false, true}) {
+      if (lab.sm() != 90) break;
+      const GemmChip chip = ChipOf(lab.device().info());
+      for (const GemmTactic& tactic : PromptTactics(
+               {fp8 ? GemmType::kE4m3 : GemmType::kBf16, GemmEpilogue::kF32, 4096, 6144, 4096}, chip))
+        if (RopeGemmTactic(tactic, {.m = 1}, chip) && tactic.cluster == 2) CheckRopeGemm(tactic, fp8, ++seed);
+    }
     for (const int ffn : {192, 14336}) {
       CheckActivation({ffn, false, false});
       CheckActivation({ffn, true, false});

@@ -122,7 +122,7 @@ TEST(Build, OptionalPassesChangeThePlanOnly) {
   const std::string dir = GoldenCheckpoint("llama3_tied");
   const EngineReader with = Build(dir, Untuned(out + "/a.lathe"));
   BuildOptions options = Untuned(out + "/b.lathe");
-  options.disabled_passes = {"fuse_norm_residual", "plan_memory", "prune_dead"};
+  options.disabled_passes = {"fuse_norm_residual", "plan_memory", "prune_dead", "hoist_select"};
   const EngineReader without = Build(dir, options);
   EXPECT_EQ(Weights(with), Weights(without));
   const Plan fused = ReadPlan(with, 0, 0), plain = ReadPlan(without, 0, 0);
@@ -132,8 +132,13 @@ TEST(Build, OptionalPassesChangeThePlanOnly) {
     return std::count_if(plan.ops.begin(), plan.ops.end(),
                          [](const PlanOp& op) { return op.kind == PlanOpKind::kRmsNorm && op.out < 0; });
   };
-  EXPECT_EQ(adds(fused), 1);  // before the norm of the logit rows
+  EXPECT_EQ(adds(fused), 0);
   EXPECT_EQ(adds(plain), 2 * plain.n_layers);
+  const auto over_logit_rows = [](const Plan& plan) {
+    return std::count_if(plan.ops.begin(), plan.ops.end(), [](const PlanOp& op) { return op.logit_rows; });
+  };
+  EXPECT_EQ(over_logit_rows(fused), 9);  // q and residual, attention, o, norm, gate and up, down, norm, head
+  EXPECT_EQ(over_logit_rows(plain), 2);
 }
 
 TEST(Build, ReportsAndInspects) {

@@ -184,11 +184,11 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
         quantizes += op.kind == PlanOpKind::kQuantize;
         if (op.kind != PlanOpKind::kGemm) continue;
         ++matmuls;
-        EXPECT_EQ(plan.weights[static_cast<size_t>(op.weight)].type,
-                  fp8 && !op.logit_rows ? DType::kF8E4M3 : sixteen);
+        const bool head = op.out == plan.logits_buffer;
+        EXPECT_EQ(plan.weights[static_cast<size_t>(op.weight)].type, fp8 && !head ? DType::kF8E4M3 : sixteen);
         EXPECT_EQ(op.out_type, op.silu_mul ? sixteen : DType::kF32);
         const int reaches = plan.tactics[static_cast<size_t>(op.tactic)].buckets.back().max_m;
-        if (!op.logit_rows) {
+        if (!head) {
           EXPECT_EQ(reaches, 8192);
         } else if (plan.vocab != 512) {  // where the head has not the shape of qkv
           EXPECT_EQ(reaches, kMostLogitRows);

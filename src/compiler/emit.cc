@@ -220,7 +220,6 @@ class Emitter {
                 .in = Buffer(op.operands[0]),
                 .logit_rows = type.rows == ir::Rows::kLogits,
                 .out_type = type.dtype};
-    if (uses_[op.operands[0]].type.rows == ir::Rows::kLogits) return Fault(op, "norms read T rows only");
     if (op.code != OpCode::kRmsNorm) {
       const Op& maker = graph_.ops[static_cast<size_t>(uses_[op.operands[1]].def)];
       const bool added = ResidualOf(maker) >= 0;
@@ -256,6 +255,7 @@ class Emitter {
           .in = Buffer(op.operands[0]),
           .out = Buffer(op.results[0].id),
           .weight = MatmulWeight(graph_.ops[static_cast<size_t>(users[0])]),
+          .logit_rows = op.results[0].type.rows == ir::Rows::kLogits,
           .out_type = DType::kF8E4M3});
     return Status::Ok();
   }
@@ -284,16 +284,27 @@ class Emitter {
       case OpCode::kMatmul:
       case OpCode::kMatmulSiluMul: return EmitGemm(op);
       case OpCode::kRopeAppend: EmitRopeAppend(op); return Status::Ok();
+      case OpCode::kSelectRows:
+        Push({.kind = PlanOpKind::kSelect,
+              .in = Buffer(op.operands[0]),
+              .out = Buffer(op.results[0].id),
+              .columns = static_cast<int>(op.results[0].type.width),
+              .logit_rows = true,
+              .out_type = op.results[0].type.dtype});
+        return Status::Ok();
       case OpCode::kAttention:
         Push({.kind = PlanOpKind::kAttention,
               .layer = static_cast<int>(op.Int("layer")),
               .in = Buffer(op.operands[0]),
               .out = Buffer(op.results[0].id),
               .window = static_cast<int>(op.Int("window")),
+              .logit_rows = op.results[0].type.rows == ir::Rows::kLogits,
               .out_type = op.results[0].type.dtype});
         return Status::Ok();
       case OpCode::kAllReduce:
-        Push({.kind = PlanOpKind::kAllReduce, .in = Buffer(op.operands[0])});
+        Push({.kind = PlanOpKind::kAllReduce,
+              .in = Buffer(op.operands[0]),
+              .logit_rows = op.results[0].type.rows == ir::Rows::kLogits});
         return Status::Ok();
       case OpCode::kAllGather: return EmitAllGather(op);
       case OpCode::kQuantize: return EmitQuantize(op);

@@ -117,8 +117,8 @@ std::string MatmulName(const Plan& plan, size_t tactic) {
   // The first op that uses it names it, without its layer: "qkv", "gate_up", "lm_head".
   for (const PlanOp& op : plan.ops) {
     if (op.tactic != static_cast<int>(tactic) || op.kind != PlanOpKind::kGemm) continue;
-    if (op.logit_rows) return "lm_head";  // a tied model's weight is called "embed"
     const std::string& name = plan.weights[static_cast<size_t>(op.weight)].name;
+    if (!name.starts_with("layers.")) return "lm_head";  // a tied model's weight is called "embed"
     return name.substr(name.rfind('.') + 1);
   }
   return "unused";

@@ -14,6 +14,7 @@ constexpr PassInfo kPasses[] = {
     {"fuse_qkv", FuseQkv, "the executor has one op for q, k and v"},
     {"fuse_gate_up", FuseGateUp, "the executor has no silu_mul of its own"},
     {"fuse_rope_append", FuseRopeAppend, "the executor has one op for rope and the KV append"},
+    {"hoist_select", HoistSelect, ""},
     {"fuse_select_norm", FuseSelectNorm, "the executor picks the logit rows in the last norm"},
     {"shard_tp", ShardTp, "without it every rank would hold everything"},
     {"shard_pp", ShardPp, "without it every rank would hold everything"},

@@ -101,6 +101,7 @@ TEST(Semantics, CompiledIsWhatWasLowered) {
     std::vector<Config> configs = {
         {},
         {.disabled = {"fuse_norm_residual"}},
+        {.disabled = {"hoist_select"}},
         {.disabled = {"prune_dead", "plan_memory"}, .numeric = NumericClass::kF32},
         {.tp = 1, .pp = spec.n_layers},
         {.numeric = NumericClass::kBf16Tensor, .sm = 90},

@@ -109,7 +109,7 @@ const char* CheckKvAppend(const TypedOp& t) {
 const char* CheckAttention(const TypedOp& t) {
   if (t.op.Int("layer") < 0 || t.op.Int("window") < 0) return "layer and window must not be negative";
   if (!GroupsFit(t.op)) return "n_kv_heads must divide n_heads";
-  if (t.in[0].rows != Rows::kTokens || t.out[0].rows != Rows::kTokens) return "attention works on T rows";
+  if (t.in[0].rows != t.out[0].rows) return "operand and result must have the same rows";
   const int64_t width = t.op.Int("n_heads") * t.op.Int("head_dim");
   return t.in[0].width == width && t.out[0].width == width
              ? nullptr

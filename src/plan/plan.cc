@@ -9,9 +9,9 @@
 namespace lathe {
 namespace {
 
-constexpr std::array<const char*, 10> kKindNames = {"embed",     "rmsnorm",    "gemm",       "rope_append",
+constexpr std::array<const char*, 11> kKindNames = {"embed",     "rmsnorm",    "gemm",       "rope_append",
                                                     "attention", "all_reduce", "all_gather", "send",
-                                                    "recv",      "quantize"};
+                                                    "recv",      "quantize",   "select"};
 constexpr std::array<const char*, 4> kLayoutNames = {"vector", "table", "panels", "rows"};
 constexpr int kMaxDim = 1 << 28;
 
@@ -136,6 +136,7 @@ Json OpToJson(const PlanOp& op) {
   put("window", op.window, fresh.window);
   put("peer", op.peer, fresh.peer);
   put("silu_mul", op.silu_mul, fresh.silu_mul);
+  put("columns", op.columns, fresh.columns);
   put("logit_rows", op.logit_rows, fresh.logit_rows);
   if (op.out_type != fresh.out_type) j["out_type"] = ToString(op.out_type);
   return j;
@@ -166,6 +167,7 @@ Expected<PlanOp> OpFromJson(const Json& json, const std::string& where) {
   r.Int("window", &op.window, 0);
   r.Int("peer", &op.peer);
   r.Bool("silu_mul", &op.silu_mul);
+  r.Int("columns", &op.columns, 0);
   r.Bool("logit_rows", &op.logit_rows);
   std::string out_type = "f32";
   r.String("out_type", &out_type);
@@ -253,14 +255,14 @@ class OpVerifier {
         Buffer(op_.out, "out", plan_.hidden * 4, false);
         break;
       case PlanOpKind::kRmsNorm:
-        Buffer(op_.in, "in", plan_.hidden * 4, false);
-        if (op_.in2 >= 0) Buffer(op_.in2, "in2", plan_.hidden * 4, false);
+        Buffer(op_.in, "in", plan_.hidden * 4, at_logits && !Gathers());
+        if (op_.in2 >= 0) Buffer(op_.in2, "in2", plan_.hidden * 4, at_logits && !Gathers());
         if (op_.out >= 0) {
           Buffer(op_.out, "out", RowBytes(plan_.hidden, op_.out_type), at_logits);
           Weight(op_.gain, "gain", plan_.hidden, 1);
         }
         if (op_.in2 < 0 && op_.out < 0) Fail("does nothing");
-        if (op_.in2 >= 0 && at_logits) Fail("adds over the logit rows alone");
+        if (op_.in2 >= 0 && Gathers()) Fail("adds over logit rows that it gathers");
         break;
       case PlanOpKind::kGemm: CheckGemm(); break;
       case PlanOpKind::kQuantize: CheckQuantize(act); break;
@@ -273,8 +275,13 @@ class OpVerifier {
         break;
       case PlanOpKind::kAttention:
         Layer();
-        Buffer(op_.in, "in", q * act, false);
-        Buffer(op_.out, "out", RowBytes(q, op_.out_type), false);
+        Buffer(op_.in, "in", q * act, at_logits);
+        Buffer(op_.out, "out", RowBytes(q, op_.out_type), at_logits);
+        break;
+      case PlanOpKind::kSelect:
+        if (op_.columns < 1 || !at_logits || op_.out_type == DType::kF8E4M3) Fail("selects nothing");
+        Buffer(op_.in, "in", op_.columns * SizeOf(op_.out_type), false);
+        Buffer(op_.out, "out", op_.columns * SizeOf(op_.out_type), true);
         break;
       case PlanOpKind::kAllReduce: Buffer(op_.in, "in", plan_.hidden * 4, at_logits); break;
       case PlanOpKind::kAllGather:
@@ -330,6 +337,8 @@ class OpVerifier {
       Fail(StrFormat("weight '%s' has another type than the engine's", w.name.c_str()));
     if (K > 1 && fp8) Weight(w.scale, "scale", N, 1);  // whose own scale is not looked at
   }
+  // A norm of logit rows that lie among the others.
+  bool Gathers() const { return GathersRows(plan_, op_); }
   // Of a row of a buffer; e4m3 rows have a scale.
   static int64_t RowBytes(int64_t width, DType type) {
     return width * SizeOf(type) + (type == DType::kF8E4M3 ? int64_t{sizeof(float)} : 0);
@@ -351,8 +360,8 @@ class OpVerifier {
     if (!HasFp8(plan_.numeric)) return Fail("the engine's class does not quantize");
     const WeightDef* w = Matrix();
     if (w == nullptr) return;
-    Buffer(op_.in, "in", w->K * act, false);
-    Buffer(op_.out, "out", RowBytes(w->K, DType::kF8E4M3), false);
+    Buffer(op_.in, "in", w->K * act, op_.logit_rows);
+    Buffer(op_.out, "out", RowBytes(w->K, DType::kF8E4M3), op_.logit_rows);
   }
   void CheckGemm() {
     const WeightDef* matrix = Matrix();
@@ -412,6 +421,12 @@ Status VerifyWeights(const Plan& plan, uint64_t weight_blob_bytes) {
 }  // namespace
 
 const char* ToString(PlanOpKind kind) { return kKindNames[static_cast<size_t>(kind)]; }
+
+bool GathersRows(const Plan& plan, const PlanOp& op) {
+  return op.kind == PlanOpKind::kRmsNorm && op.logit_rows && op.in >= 0 &&
+         static_cast<size_t>(op.in) < plan.buffers.size() &&
+         !plan.buffers[static_cast<size_t>(op.in)].logit_rows;
+}
 
 uint64_t Plan::WeightBytes() const {
   uint64_t sum = 0;

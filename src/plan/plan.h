@@ -26,6 +26,7 @@ enum class PlanOpKind : uint8_t {
   kSend,        // in -> pipeline rank peer
   kRecv,        // out <- pipeline rank peer
   kQuantize,    // out (e4m3) = in (activation type)                   weight: of the gemm that reads it
+  kSelect,      // out row i = the in row of logit row i               columns of out_type
 };
 const char* ToString(PlanOpKind kind);
 
@@ -65,7 +66,8 @@ struct PlanOp {
   int window = 0;
   int peer = -1;
   bool silu_mul = false;
-  bool logit_rows = false;  // runs over the logit rows (norm: gathers them)
+  int columns = 0;          // select
+  bool logit_rows = false;  // runs over the logit rows (norm of other rows: gathers them)
   DType out_type = DType::kF32;
 };
 
@@ -110,6 +112,9 @@ struct Plan {
   uint64_t WeightBytes() const;
   bool on_cuda() const { return sm > 0; }
 };
+
+// Whether the op is a norm over the logit rows that reads them where they lie, among the rows of the step.
+bool GathersRows(const Plan& plan, const PlanOp& op);
 
 Json ToJson(const Plan& plan);
 // Strict: unknown keys, references out of range and sizes that do not fit are kCorrupt. `where` names the

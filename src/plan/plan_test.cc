@@ -189,10 +189,16 @@ TEST(VerifyPlan, AcceptsEveryOp) {
   plan.pp = 2;
   plan.tp = 2;
   plan.logits_buffer = -1;
-  const PlanOp comm[] = {{.kind = PlanOpKind::kAllReduce, .in = kDelta},
-                         {.kind = PlanOpKind::kAllGather, .in = kDelta, .out = kQkv, .weight = 5},
-                         {.kind = PlanOpKind::kSend, .in = kResidual, .peer = 1},
-                         {.kind = PlanOpKind::kRecv, .out = kResidual, .peer = 1}};
+  const PlanOp comm[] = {
+      {.kind = PlanOpKind::kAllReduce, .in = kDelta},
+      {.kind = PlanOpKind::kAllGather, .in = kDelta, .out = kQkv, .weight = 5},
+      {.kind = PlanOpKind::kSelect, .in = kResidual, .out = kSelected, .columns = 64, .logit_rows = true},
+      {.kind = PlanOpKind::kRmsNorm,
+       .in = kSelected,
+       .in2 = kLogits,  // any buffer of logit rows that is wide enough
+       .logit_rows = true},
+      {.kind = PlanOpKind::kSend, .in = kResidual, .peer = 1},
+      {.kind = PlanOpKind::kRecv, .out = kResidual, .peer = 1}};
   plan.ops.insert(plan.ops.end(), std::begin(comm), std::end(comm));
   EXPECT_TRUE(VerifyPlan(plan, kBlobBytes).ok()) << VerifyPlan(plan, kBlobBytes).message();
 }
@@ -275,6 +281,29 @@ TEST(VerifyPlan, NamesWhatDoesNotFit) {
       {"rope: k gain", op(kOpRope, [](PlanOp* o) { o->gain2 = 99; }), "'gain2'"},
       {"attention: layer", op(kOpAttention, [](PlanOp* o) { o->layer = 7; }), "layer 7"},
       {"attention: in", op(kOpAttention, [](PlanOp* o) { o->in = -1; }), "'in'"},
+      {"attention: logit rows from step rows", op(kOpAttention, [](PlanOp* o) { o->logit_rows = true; }),
+       "other rows"},
+      // select
+      {"select: no columns",
+       [](Plan* p) {
+         p->ops.push_back(
+             {.kind = PlanOpKind::kSelect, .in = kResidual, .out = kSelected, .logit_rows = true});
+       },
+       "selects nothing"},
+      {"select: not of logit rows",
+       [](Plan* p) {
+         p->ops.push_back({.kind = PlanOpKind::kSelect, .in = kResidual, .out = kSelected, .columns = 64});
+       },
+       "selects nothing"},
+      {"select: narrow out",
+       [](Plan* p) {
+         p->ops.push_back({.kind = PlanOpKind::kSelect,
+                           .in = kQkv,
+                           .out = kSelected,
+                           .columns = 65,
+                           .logit_rows = true});
+       },
+       "'out'"},
       {"attention: narrow out", [](Plan* p) { p->buffers[kAttn].bytes_per_row = 64; }, "'out'"},
       // communication
       {"all_reduce: narrow", [](Plan* p) { p->ops.push_back({.kind = PlanOpKind::kAllReduce, .in = kNormed}); },

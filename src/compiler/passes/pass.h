@@ -66,6 +66,7 @@ using PassFn = Status (*)(ir::Graph*, PassContext*);
 Status FuseQkv(ir::Graph*, PassContext*);           // q, k, v matmuls of one input -> one, split in three
 Status FuseGateUp(ir::Graph*, PassContext*);        // silu(x gate) * (x up) -> matmul_silu_mul
 Status FuseRopeAppend(ir::Graph*, PassContext*);    // split, head norms, rope, kv_append -> rope_append
+Status HoistSelect(ir::Graph*, PassContext*);       // the last layer's rows without logits end at its keys
 Status FuseSelectNorm(ir::Graph*, PassContext*);    // rmsnorm of select_rows -> rmsnorm T to L
 Status FuseNormResidual(ir::Graph*, PassContext*);  // add, rmsnorm -> add_rmsnorm
 Status ShardTp(ir::Graph*, PassContext*);    // this tensor-parallel rank's slices; all_reduce, all_gather

@@ -14,14 +14,15 @@ using ir::OpCode;
 
 int64_t RoundUpTo(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-// Whether what `maker` makes stands rounding. On CPUs: normed rows, and the q of rope_append. What attention
-// and silu_mul make, and the rows of the head, stay f32 there. With them rounded too, logprobs of tales-16m
-// were off by up to 0.041 and those of llama2_mha by 0.033, where 0.03 is allowed; so they are off by 0.024
-// at most, at 2/3 of the products of a Llama shape still in pairs. Tensor cores read 16 bits at most.
-bool StandsRounding(const Op& maker, const ir::ValueType& type, NumericClass numeric) {
+// Whether what `maker` makes stands rounding; `head`: as rows of the head. On CPUs: normed rows, and the q of
+// rope_append. What attention and silu_mul make, and the rows of the head, stay f32 there. With them rounded
+// too, logprobs of tales-16m were off by up to 0.041 and those of llama2_mha by 0.033, where 0.03 is allowed;
+// so they are off by 0.024 at most, at 2/3 of the products of a Llama shape still in pairs. Tensor cores read
+// 16 bits at most.
+bool StandsRounding(const Op& maker, bool head, NumericClass numeric) {
   switch (maker.code) {
     case OpCode::kRmsNorm:
-    case OpCode::kAddRmsNorm: return OnTensorCores(numeric) || type.rows != ir::Rows::kLogits;
+    case OpCode::kAddRmsNorm: return OnTensorCores(numeric) || !head;
     case OpCode::kRopeAppend: return true;
     case OpCode::kAttention:
     case OpCode::kMatmulSiluMul: return OnTensorCores(numeric);
@@ -38,8 +39,12 @@ DType TypeOf(const ir::Graph& graph, const ir::Uses& uses, const Op& maker, int 
     return std::all_of(users.begin(), users.end(),
                        [&](int user) { return holds(graph.ops[static_cast<size_t>(user)]); });
   };
-  const bool rounds = StandsRounding(maker, type, numeric) && all_users([](const Op& op) {
-                        return IsMatmul(op) || op.code == OpCode::kAttention || op.code == OpCode::kQuantize;
+  const bool head = type.rows == ir::Rows::kLogits && !std::ranges::all_of(users, [&](int user) {
+                      return ir::LayerOf(graph.ops[static_cast<size_t>(user)]) >= 0;
+                    });
+  const bool rounds = StandsRounding(maker, head, numeric) && all_users([](const Op& op) {
+                        return IsMatmul(op) || op.code == OpCode::kAttention ||
+                               op.code == OpCode::kQuantize || op.code == OpCode::kSelectRows;
                       });
   if (!rounds) return type.dtype;
   const bool norm = maker.code == OpCode::kRmsNorm || maker.code == OpCode::kAddRmsNorm;
@@ -92,7 +97,9 @@ Status SelectKernels(ir::Graph* graph, PassContext* context) {
       for (size_t i = 0; i < op.results.size(); ++i) {
         // add_rmsnorm: the sum stays f32, the normed rows may not.
         if (op.code == OpCode::kAddRmsNorm && i == 0) continue;
-        op.results[i].type.dtype = TypeOf(*graph, uses, op, op.results[i].id, *context);
+        op.results[i].type.dtype = op.code == OpCode::kSelectRows
+                                       ? ir::Uses(*graph)[op.operands[0]].type.dtype  // as just chosen
+                                       : TypeOf(*graph, uses, op, op.results[i].id, *context);
       }
   }
   context->gemms.clear();

@@ -164,23 +164,25 @@ inline Matrix Interpreter::Rope(const Matrix& x, int64_t dim, int64_t rotary) co
 }
 
 inline Matrix Interpreter::Attention(const Rank& rank, const ir::Op& op, const Matrix& q) const {
+  const bool at_logits = op.results[0].type.rows == ir::Rows::kLogits;
   const auto& [keys, values] = rank.cache.at(op.Int("layer"));
   const int64_t dim = op.Int("head_dim"), heads = op.Int("n_heads"), window = op.Int("window");
   const int64_t group = heads / op.Int("n_kv_heads");
   Matrix out(q.rows, q.cols);
   for (int64_t r = 0; r < q.rows; ++r)
     for (int64_t h = 0; h < heads; ++h) {
+      const int64_t position = at_logits ? prompt_.logit_rows[static_cast<size_t>(r)] : r;
       const int64_t kv = h / group * dim;
-      const int64_t first = window > 0 ? std::max<int64_t>(0, r - window + 1) : 0;
+      const int64_t first = window > 0 ? std::max<int64_t>(0, position - window + 1) : 0;
       std::vector<double> p;
       double sum = 0;
-      for (int64_t t = first; t <= r; ++t) {
+      for (int64_t t = first; t <= position; ++t) {
         double score = 0;
         for (int64_t d = 0; d < dim; ++d) score += q.at(r, h * dim + d) * keys.at(t, kv + d);
         p.push_back(std::exp(score / std::sqrt(static_cast<double>(dim))));
         sum += p.back();
       }
-      for (int64_t t = first; t <= r; ++t)
+      for (int64_t t = first; t <= position; ++t)
         for (int64_t d = 0; d < dim; ++d)
           out.at(r, h * dim + d) += p[static_cast<size_t>(t - first)] / sum * values.at(t, kv + d);
     }

@@ -131,8 +131,10 @@ void AddMma(const GemmProblem& p, const GemmChip& chip, std::vector<GemmTactic>*
   }
 }
 
+bool IsRope(GemmEpilogue e) { return e == GemmEpilogue::kRopeBf16 || e == GemmEpilogue::kRopeE4m3; }
+
 bool TakesShape(const GemmProblem& p) {
-  const int row_step = IsSilu(p.epilogue) ? 128 : 16;
+  const int row_step = IsSilu(p.epilogue) || IsRope(p.epilogue) ? 128 : 16;
   return p.m > 0 && p.n > 0 && p.k > 0 && p.n % row_step == 0 && p.k % 64 == 0;
 }
 
@@ -149,7 +151,8 @@ int RegisterBlocks(const GemmTactic& t, GemmType type) {
 }
 
 std::string KernelName(const GemmTactic& t, const GemmProblem& p) {
-  static const char* const kEpilogues[] = {"f32", "bf16", "add", "silu", "f16", "silu_f16"};
+  static const char* const kEpilogues[] = {"f32", "bf16",     "add",  "silu",
+                                           "f16", "silu_f16", "rope", "rope_e4m3"};
   static const char* const kPrologues[] = {"", "_quantize", "_norm", "_quantize_f16_"};
   return "gemm_" + ToString(t) + "_" + TypeName(p.type) + "_" + kEpilogues[static_cast<int>(p.epilogue)] +
          kPrologues[static_cast<int>(p.prologue)] +
@@ -177,7 +180,7 @@ TensorMapSpec MapOf(abi::DevicePtr address, int rows, const GemmProblem& p, int 
 bool IsGemmPair(GemmType type, GemmEpilogue epilogue) {
   const bool bf16 = epilogue == GemmEpilogue::kBf16 || epilogue == GemmEpilogue::kSiluBf16;
   const bool f16 = epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
-  return !(type == GemmType::kBf16 && f16) && !(type == GemmType::kF16 && bf16);
+  return !(type == GemmType::kBf16 && f16) && !(type == GemmType::kF16 && (bf16 || IsRope(epilogue)));
 }
 
 double GemmProblem::bytes() const {
@@ -293,6 +296,18 @@ std::vector<GemmTactic> PromptTactics(const GemmProblem& p, const GemmChip& chip
     return PromptCycles(a, p, chip) < PromptCycles(b, p, chip);
   });
   return all;
+}
+
+std::optional<GemmTactic> RopeGemmTactic(const GemmTactic& tactic, const GemmProblem& problem,
+                                         const GemmChip& chip) {
+  const auto can = [](const GemmTactic& t) {
+    return t.kind == GemmKind::kPrompt && t.split == 1 && t.rows % kGemmRopeDim == 0;
+  };
+  if (can(tactic)) return tactic;
+  if (tactic.kind != GemmKind::kPrompt || problem.m < 2048) return std::nullopt;
+  const std::vector<GemmTactic> all = PromptTactics(problem, chip);
+  const auto it = std::find_if(all.begin(), all.end(), can);
+  return it != all.end() ? std::optional(*it) : std::nullopt;
 }
 
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip) {
@@ -416,6 +431,12 @@ std::vector<KernelSource> GemmKernels(int sm) {
         if (all) add(GemmCandidates(problem, chip).back(), problem);
       }
     }
+    if (sm != 90 || type == GemmType::kF16) continue;
+    const GemmProblem qkv{type, GemmEpilogue::kF32, 4096, 6144, 4096};
+    const bool fp8 = type == GemmType::kE4m3;
+    for (const GemmTactic& tactic : PromptTactics(qkv, chip))
+      if (RopeGemmTactic(tactic, {.m = 1}, chip) && tactic.cluster == 2)
+        add(tactic, {type, fp8 ? GemmEpilogue::kRopeE4m3 : GemmEpilogue::kRopeBf16, 4096, 6144, 4096});
   }
   // Prologues: rows that are a multiple of what a block's threads hold, and others.
   for (const auto& [type, prologue] :
@@ -437,12 +458,13 @@ std::vector<KernelSource> GemmKernels(int sm) {
 }
 
 Expected<Gemm> Gemm::Bind(const Kernel& kernel, const GemmTactic& tactic, const GemmProblem& problem,
-                          const GemmArgs& args) {
+                          const GemmArgs& args, const GemmRope& rope) {
   Gemm gemm;
   gemm.kernel_ = kernel;
   gemm.tactic_ = tactic;
   gemm.problem_ = {problem.type, problem.epilogue, args.m, args.n, args.k, problem.prologue};
   gemm.args_ = args;
+  gemm.rope_ = rope;
   gemm.chip_ = ChipOf(kernel.device->info());
   LATHE_CHECK(TakesShape(gemm.problem_));
   // Rows of y are stored 16 bytes at a time.
@@ -466,6 +488,7 @@ Status Gemm::Launch(int m, abi::Stream stream, bool overlap_previous) const {
   shape.overlap_previous = overlap_previous;
   GemmArgs args = args_;
   args.m = m;
+  if (IsRope(problem.epilogue)) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args, rope_);
   if (HasTensorMaps(tactic_)) return LaunchWith(kernel_, shape, stream, w_map_, x_map_, args);
   return LaunchWith(kernel_, shape, stream, args);
 }

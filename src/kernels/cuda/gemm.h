@@ -2,6 +2,7 @@
 // launching one. Policy here is arithmetic on the host, without a GPU; gemm_measure.h measures.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,10 @@ enum class GemmEpilogue : int {
   kSiluBf16 = LATHE_GEMM_SILU_BF16,  // W's rows interleaved [gate 64 | up 64]; y has n / 2 columns
   kF16 = LATHE_GEMM_F16_OUT,
   kSiluF16 = LATHE_GEMM_SILU_F16,
+  kRopeBf16 = LATHE_GEMM_ROPE_BF16,  // W's rows are heads: q to y, k and v to their pages (GemmRope)
+  kRopeE4m3 = LATHE_GEMM_ROPE_E4M3,
 };
+inline constexpr int kGemmRopeDim = 128;  // of its heads, all of which is rotated
 constexpr bool IsSilu(GemmEpilogue e) { return e == GemmEpilogue::kSiluBf16 || e == GemmEpilogue::kSiluF16; }
 // Whether a kernel computes it: 16-bit operands leave f32, or 16 bits of their own type.
 bool IsGemmPair(GemmType type, GemmEpilogue epilogue);
@@ -97,6 +101,10 @@ std::vector<GemmTactic> GemmCandidates(const GemmProblem& problem, const GemmChi
 // All of kPrompt that a problem (m > 64) and the chip (sm_90) allow, the most promising by a model of tiles,
 // copies and rounds first; the candidates are the first of these.
 std::vector<GemmTactic> PromptTactics(const GemmProblem& problem, const GemmChip& chip);
+// That of an epilogue of rope in place of `tactic`, which another epilogue has at max_m tokens: `tactic`
+// where it can, from 2,048 tokens on else the first of PromptTactics that can; nothing where there is none.
+std::optional<GemmTactic> RopeGemmTactic(const GemmTactic& tactic, const GemmProblem& problem,
+                                         const GemmChip& chip);
 // The choice without a measurement (engines built without a device): a fixed rule over the candidates.
 GemmTactic DefaultGemmTactic(const GemmProblem& problem, const GemmChip& chip);
 
@@ -117,9 +125,10 @@ std::vector<KernelSource> GemmKernels(int sm);
 class Gemm {
  public:
   // `kernel` of GemmKernel(tactic, problem), kept alive by its module. `args`: addresses and sizes, which
-  // count and not the problem's; args.m is the most tokens that the x buffer holds.
+  // count and not the problem's; args.m is the most tokens that the x buffer holds. `rope`: of epilogues of
+  // rope.
   static Expected<Gemm> Bind(const Kernel& kernel, const GemmTactic& tactic, const GemmProblem& problem,
-                             const GemmArgs& args);
+                             const GemmArgs& args, const GemmRope& rope = {});
   // The first m tokens. overlap_previous: as LaunchShape has it; W must not be written by the previous
   // kernel.
   Status Launch(int m, abi::Stream stream, bool overlap_previous) const;
@@ -129,6 +138,7 @@ class Gemm {
   GemmTactic tactic_;
   GemmProblem problem_;
   GemmArgs args_ = {};
+  GemmRope rope_ = {};
   GemmChip chip_;
   abi::TensorMap w_map_ = {}, x_map_ = {};
 };

@@ -42,6 +42,7 @@ int RopeLanes(int head_dim) {
 constexpr int kEmbedThreads = 256;
 constexpr int kRopeThreads = 256;
 constexpr int kActivationThreads = 256;
+constexpr int kSelectThreads = 256;
 
 }  // namespace
 
@@ -135,6 +136,12 @@ Status LaunchQuantize(const Kernel& kernel, int columns, const QuantizeParams& p
                     params);
 }
 
+KernelSource SelectKernel() { return Source("select_rows.cu", "select_rows", {}, kSelectThreads); }
+Status LaunchSelect(const Kernel& kernel, const SelectParams& params, int rows, abi::Stream stream,
+                    bool overlap_previous) {
+  return LaunchGrid(kernel, static_cast<unsigned>(rows), 1, kSelectThreads, stream, overlap_previous, params);
+}
+
 Status LaunchWiden(const Kernel& kernel, const WidenParams& params, int pages, abi::Stream stream,
                    bool overlap_previous) {
   return LaunchGrid(kernel, static_cast<unsigned>(pages), kWidenSlices, kWidenThreads, stream,
@@ -158,6 +165,7 @@ std::vector<KernelSource> LayerKernels() {
   sources.push_back(QuantizeKernel(4096, true));
   sources.push_back(ActivationKernel({14336, false, false, true}));
   sources.push_back(ActivationKernel({14336, false, true, true}));
+  sources.push_back(SelectKernel());
   for (const int head_dim : {64, 80, 96, 128, 256}) {
     sources.push_back(RopeTableKernel(head_dim));
     for (const bool fp8 : {false, true}) {

@@ -56,6 +56,10 @@ KernelSource QuantizeKernel(int columns, bool f16);
 Status LaunchQuantize(const Kernel& kernel, int columns, const QuantizeParams& params, int rows,
                       abi::Stream stream, bool overlap_previous);
 
+KernelSource SelectKernel();
+Status LaunchSelect(const Kernel& kernel, const SelectParams& params, int rows, abi::Stream stream,
+                    bool overlap_previous);
+
 // `pages`: at most so many; params.n_pages tells how many. The kernel is attention.h's WidenKernel.
 Status LaunchWiden(const Kernel& kernel, const WidenParams& params, int pages, abi::Stream stream,
                    bool overlap_previous);

@@ -68,13 +68,16 @@ class KernelSet {
   std::vector<KernelSource> sources_;
 };
 
-Status AddGemms(const Plan& plan, const PlanOp& op, KernelSet* kernels) {
+Status AddGemms(const Plan& plan, const PlanOp& op, const GemmChip& chip, KernelSet* kernels) {
   for (const TacticBucket& bucket : plan.tactics[static_cast<size_t>(op.tactic)].buckets) {
     LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
     if (tactic.kind == GemmKind::kCublasLt) continue;
     GemmProblem problem = GemmProblemOf(plan, op, bucket.max_m);
     problem.prologue = PrologueOf(plan, op, tactic, bucket.max_m);
     kernels->Add(GemmKernel(tactic, problem));
+    if (!DoesRope(plan, op)) continue;
+    if (const auto rope = RopeGemmTactic(tactic, problem, chip))
+      kernels->Add(GemmKernel(*rope, {problem.type, RopeEpilogue(plan), problem.m, problem.n, problem.k}));
   }
   return Status::Ok();
 }
@@ -150,10 +153,22 @@ bool CanFoldRope(const Plan& plan, const PlanOp& op) {
          before.in != op.out && !HasOtherReader(plan, before, op, before.out);
 }
 
+bool DoesRope(const Plan& plan, const PlanOp& op) {
+  if (op.kind != PlanOpKind::kGemm || &op == &plan.ops.back() || plan.sm != 90) return false;
+  const PlanOp& next = *(&op + 1);
+  // What f16 does not hold is kept visible by rope_append alone.
+  return next.kind == PlanOpKind::kRopeAppend && next.in == op.out && next.gain < 0 &&
+         !HasF16(plan.numeric) && plan.head_dim == kGemmRopeDim && plan.rotary_dim == kGemmRopeDim;
+}
+
+GemmEpilogue RopeEpilogue(const Plan& plan) {
+  return plan.kv_type == DType::kF8E4M3 ? GemmEpilogue::kRopeE4m3 : GemmEpilogue::kRopeBf16;
+}
+
 bool IsFolded(const Plan& plan, const PlanOp& op) {
   if (op.kind != PlanOpKind::kRmsNorm || op.out >= 0 || &op == &plan.ops.back()) return false;
   const PlanOp& next = *(&op + 1);
-  return next.kind == PlanOpKind::kRmsNorm && next.logit_rows && next.in == op.in && next.in2 < 0;
+  return GathersRows(plan, next) && next.in == op.in && next.in2 < 0;
 }
 
 int NormDelta(const Plan& plan, const PlanOp& op) {
@@ -161,7 +176,7 @@ int NormDelta(const Plan& plan, const PlanOp& op) {
 }
 
 NormVariant NormVariantOf(const Plan& plan, const PlanOp& op) {
-  NormVariant variant{.hidden = plan.hidden, .gather = op.logit_rows, .f16 = HasF16(plan.numeric)};
+  NormVariant variant{.hidden = plan.hidden, .gather = GathersRows(plan, op), .f16 = HasF16(plan.numeric)};
   const int delta = NormDelta(plan, op);
   if (delta >= 0)
     variant.delta =
@@ -192,7 +207,7 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
       case PlanOpKind::kRmsNorm:
         if (!IsFolded(plan, op)) kernels.Add(NormKernel(NormVariantOf(plan, op)));
         break;
-      case PlanOpKind::kGemm: LATHE_RETURN_IF_ERROR(AddGemms(plan, op, &kernels)); break;
+      case PlanOpKind::kGemm: LATHE_RETURN_IF_ERROR(AddGemms(plan, op, chip, &kernels)); break;
       case PlanOpKind::kRopeAppend:
         kernels.Add(RopeTableKernel(plan.rotary_dim));
         kernels.Add(RopeKernel(RopeVariantOf(plan, op)));
@@ -206,6 +221,7 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
       case PlanOpKind::kQuantize:
         kernels.Add(QuantizeKernel(static_cast<int>(WeightOf(plan, op).K), HasF16(plan.numeric)));
         break;
+      case PlanOpKind::kSelect: kernels.Add(SelectKernel()); break;
       case PlanOpKind::kAllReduce:
       case PlanOpKind::kAllGather:
       case PlanOpKind::kSend:

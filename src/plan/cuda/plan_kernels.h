@@ -32,6 +32,10 @@ GemmPrologue PrologueOf(const Plan& plan, const PlanOp& op, const GemmTactic& ta
 GemmProblem TunedProblemOf(const Plan& plan, const PlanOp& op, int m, const GemmChip& chip);
 // Whether a kAttention op can do the work of the kRopeAppend op right before it, in steps of single rows.
 bool CanFoldRope(const Plan& plan, const PlanOp& op);
+// Whether the op is a matmul of q, k and v whose kernel for many rows can rotate and append them, too, in
+// place of the rope_append op behind it; and its epilogue then.
+bool DoesRope(const Plan& plan, const PlanOp& op);
+GemmEpilogue RopeEpilogue(const Plan& plan);
 
 // An add without an output, which the norm over the logit rows behind it does for those rows: there is
 // nothing to launch for it.

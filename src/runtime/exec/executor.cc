@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 #include "kernels/cpu/workers.h"
 #include "runtime/exec/memory.h"
 #include "runtime/exec/profile.h"
+#include "runtime/step/logit_slices.h"
 
 namespace lathe {
 namespace {
@@ -61,6 +63,7 @@ class CpuExecutor final : public StepExecutor {
   void RunRmsNorm(const PlanOp& op, const Worker& worker);
   void RunGemm(const PlanOp& op, const Worker& worker);
   void RunRopeAppend(const PlanOp& op, const Worker& worker);
+  void RunSelect(const PlanOp& op, const Worker& worker);
   void RunAttention(const PlanOp& op, const Worker& worker);
   void RunComm(const PlanOp& op, const Worker& worker);
   void Sample(const Worker& worker, StepResult* result);
@@ -102,7 +105,8 @@ class CpuExecutor final : public StepExecutor {
 
   // Of the step under way; set by worker 0 before the team runs.
   const Step* step_ = nullptr;
-  std::vector<AttnSeq> seqs_;
+  std::vector<AttnSeq> seqs_, logit_seqs_;
+  std::vector<SeqSlice> logit_slices_;
   struct RopeRow {
     int position;
     const float* inv_freq;
@@ -240,10 +244,15 @@ Status CpuExecutor::Execute(const Step& step, StepResult* result) {
   step_ = &step;
   MovePages(step.moves);
   result->moves_done = n_moved_;
+  const auto attended = [](const SeqSlice& s) {
+    return AttnSeq{
+        .first_row = s.first_row, .n_rows = s.n_rows, .first_position = s.first_position, .pages = s.pages};
+  };
   seqs_.clear();
-  for (const SeqSlice& s : step.sequences)
-    seqs_.push_back(
-        {.first_row = s.first_row, .n_rows = s.n_rows, .first_position = s.first_position, .pages = s.pages});
+  logit_seqs_.clear();
+  std::ranges::transform(step.sequences, std::back_inserter(seqs_), attended);
+  SliceLogitRows(step, &logit_slices_);
+  std::ranges::transform(logit_slices_, std::back_inserter(logit_seqs_), attended);
   PrepareRope(step);
   const bool sample = plan_.logits_buffer >= 0;
   if (sample) {
@@ -284,6 +293,7 @@ void CpuExecutor::RunOp(const PlanOp& op, const Worker& worker) {
     case PlanOpKind::kRmsNorm: return RunRmsNorm(op, worker);
     case PlanOpKind::kGemm: return RunGemm(op, worker);
     case PlanOpKind::kRopeAppend: return RunRopeAppend(op, worker);
+    case PlanOpKind::kSelect: return RunSelect(op, worker);
     case PlanOpKind::kAttention: return RunAttention(op, worker);
     case PlanOpKind::kAllReduce:
     case PlanOpKind::kAllGather:
@@ -315,7 +325,7 @@ void CpuExecutor::RunRmsNorm(const PlanOp& op, const Worker& worker) {
                      .eps = plan_.norm_eps,
                      .y = Buffer(op.out),
                      .y_type = op.out_type,
-                     .rows = op.logit_rows ? step_->logit_rows.data() : nullptr},
+                     .rows = GathersRows(plan_, op) ? step_->logit_rows.data() : nullptr},
                     worker);
 }
 
@@ -357,15 +367,27 @@ void CpuExecutor::RunRopeAppend(const PlanOp& op, const Worker& worker) {
                         worker);
 }
 
+void CpuExecutor::RunSelect(const PlanOp& op, const Worker& worker) {
+  const size_t bytes = static_cast<size_t>(op.columns) * static_cast<size_t>(SizeOf(op.out_type));
+  const auto* from = Buffer<std::byte>(op.in);
+  auto* to = Buffer<std::byte>(op.out);
+  const int n = Rows(op);
+  for (int i = worker.Next(n); i >= 0; i = worker.Next(n)) {
+    const auto row = static_cast<size_t>(i);
+    std::memcpy(to + row * bytes, from + static_cast<size_t>(step_->logit_rows[row]) * bytes, bytes);
+  }
+}
+
 void CpuExecutor::RunAttention(const PlanOp& op, const Worker& worker) {
-  kernels_->attention({.n_tokens = step_->n_rows(),
+  const std::vector<AttnSeq>& seqs = op.logit_rows ? logit_seqs_ : seqs_;
+  kernels_->attention({.n_tokens = Rows(op),
                        .n_heads = plan_.n_heads,
                        .q = Buffer(op.in),
                        .q_type = ActivationType(plan_.numeric),
                        .kv = kv_,
                        .kv_base = KvBase(op.layer),
-                       .seqs = seqs_.data(),
-                       .n_seqs = static_cast<int>(seqs_.size()),
+                       .seqs = seqs.data(),
+                       .n_seqs = static_cast<int>(seqs.size()),
                        .window = op.window,
                        .y = Buffer(op.out),
                        .y_type = op.out_type},
@@ -386,9 +408,9 @@ void CpuExecutor::RunComm(const PlanOp& op, const Worker& worker) {
 
 // What the head multiplied: the last hidden state of each logit row, after the final norm.
 void CpuExecutor::CopyHidden(std::vector<float>* out) const {
-  const auto head = std::ranges::find_if(
-      plan_.ops, [](const PlanOp& op) { return op.kind == PlanOpKind::kGemm && op.logit_rows; });
-  LATHE_CHECK(head != plan_.ops.end());
+  const auto head = std::find_if(plan_.ops.rbegin(), plan_.ops.rend(),
+                                 [](const PlanOp& op) { return op.kind == PlanOpKind::kGemm; });
+  LATHE_CHECK(head != plan_.ops.rend());
   const float* rows = Buffer<float>(head->in);  // the head's x is never rounded
   out->assign(rows, rows + step_->logit_rows.size() * static_cast<size_t>(plan_.hidden));
 }

@@ -13,8 +13,11 @@
 // e4m3: the tensor core keeps about 14 bits of a running sum (2^-13 of it may be lost in each of the steps of 32), so the
 // products of PROMOTE stages, PROMOTE * 4 steps, are added in f32: at most PROMOTE * 4 * 2^-13 of a partial sum is lost.
 //
+// Epilogues of ROPE: tiles are of whole heads, so that both elements of a pair that is rotated meet in one thread, too.
+//
 // Macros: TYPE, EPILOGUE (gemm_abi.h), ROWS (64 … 256), TOKENS (128, 192), STAGES, CLUSTER, SPLIT, PROMOTE.
 #include "gemm.cuh"
+#include "step_abi.h"
 #include "wgmma.cuh"
 
 constexpr int kGroups = TOKENS / 64;
@@ -31,8 +34,10 @@ constexpr int kProducerRegisters = kGroups == 2 ? 40 : 56;
 // Blocks that run at the same time share tiles: so many tiles of W before the next of tokens, about 2048 rows.
 constexpr int kBand = 2048 / ROWS;
 static_assert(LATHE_THREADS == 128 * kGroups + 128 && (CLUSTER == 1 || SPLIT == 1));
+constexpr int kHeadDim = 128;  // ROPE
 
 // What a warp turns at a time: 16 rows of 128 bytes of y, apart so that neither way of access meets a bank twice.
+constexpr bool kRope = EPILOGUE == LATHE_GEMM_ROPE_BF16 || EPILOGUE == LATHE_GEMM_ROPE_E4M3;
 constexpr int kOutColumns = kSilu ? ROWS / 2 : ROWS;
 constexpr int kPieceColumns = kOut16 ? 64 : 32;
 constexpr int kPieces = (kOutColumns + kPieceColumns - 1) / kPieceColumns;
@@ -146,8 +151,9 @@ class Producer {
 
 class Consumer {
  public:
-  LATHE_DEVICE Consumer(const GemmArgs& args, const Ring& ring)
+  LATHE_DEVICE Consumer(const GemmArgs& args, const GemmRope& rope, const Ring& ring)
       : args_(args),
+        rope_(rope),
         tiles_(args),
         part_(FindPart(args, tiles_.rank)),
         ring_(ring),
@@ -181,7 +187,12 @@ class Consumer {
       StorePart(sums);
       ClusterBarrier();
     }
-    Store(tile, sums);
+    if constexpr (kRope) {
+      Rotate<0>(tile, sums);
+      StoreHeads(tile, sums);
+    } else {
+      Store(tile, sums);
+    }
   }
   LATHE_DEVICE void Release(int slot) {
     if (threadIdx.x % 128 >= CLUSTER) return;
@@ -290,6 +301,9 @@ class Consumer {
       Finish<kGate + 8>(sums, up);
 #pragma unroll
       for (int e = 0; e < 4; ++e) v[e] = Silu(v[e]) * up[e];
+    } else if constexpr (kRope) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) v[e] = sums[kBlock * 4 + e];
     } else {
       Finish<kBlock>(sums, v);
     }
@@ -401,6 +415,91 @@ class Consumer {
     StorePieces<0>(place, sums, first);
   }
 
+  // ---- ROPE ----------------------------------------------------------------------------------------------------
+
+  // In place: columns kFrom * 8 … of each head's first half with those 64 further on.
+  template <int kFrom>
+  LATHE_DEVICE void Rotate(const Tile& tile, float (&sums)[kSums]) const {
+    if constexpr (kFrom < kHeadDim / 16) {
+      float2 cos[2], sin[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int token = min(tile.token + FirstRow() + h * 8 + Lane() / 4, args_.m - 1);
+        const int64_t at = static_cast<int64_t>(token) * (kHeadDim / 2) + kFrom * 8 + Lane() % 4 * 2;
+        cos[h] = *reinterpret_cast<const float2*>(At<const float>(rope_.cos) + at);
+        sin[h] = *reinterpret_cast<const float2*>(At<const float>(rope_.sin) + at);
+      }
+      RotateHead<kFrom, 0>(tile, sums, cos, sin);
+      Rotate<kFrom + 1>(tile, sums);
+    }
+  }
+  template <int kFrom, int kHead>
+  LATHE_DEVICE void RotateHead(const Tile& tile, float (&sums)[kSums], const float2 (&cos)[2],
+                               const float2 (&sin)[2]) const {
+    if constexpr (kHead < ROWS / kHeadDim) {
+      constexpr int kLow = kHead * (kHeadDim / 8) + kFrom, kHigh = kLow + kHeadDim / 16;
+      const bool turns = tile.row / kHeadDim + kHead < rope_.n_heads + rope_.n_kv_heads;
+      float a[4], b[4];
+      Finish<kLow>(sums, a);
+      Finish<kHigh>(sums, b);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const float c = turns ? (e % 2 ? cos[e / 2].y : cos[e / 2].x) : 1.0f;
+        const float s = turns ? (e % 2 ? sin[e / 2].y : sin[e / 2].x) : 0.0f;
+        sums[kLow * 4 + e] = a[e] * c - b[e] * s;
+        sums[kHigh * 4 + e] = b[e] * c + a[e] * s;
+      }
+      RotateHead<kFrom, kHead + 1>(tile, sums, cos, sin);
+    }
+  }
+  LATHE_DEVICE void StoreHeads(const Tile& tile, const float (&sums)[kSums]) const {
+    int slots[4];  // of this lane's rows; -1: no row, or one without a place
+    const int first = Opaque(tile.token + FirstRow() + Lane() / 8);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int token = first + i * 4;
+      slots[i] = token < args_.m ? At<const lathe::cuda::StepRow>(rope_.rows)[token].kv_slot : -1;
+    }
+    StoreHalves<0>(tile, sums, first, slots);
+  }
+  // A piece is half a head.
+  template <int kPiece>
+  LATHE_DEVICE void StoreHalves(const Tile& tile, const float (&sums)[kSums], int first,
+                                const int (&slots)[4]) const {
+    if constexpr (kPiece < kPieces) {
+      Turn<kPiece, 0>(sums);
+      __syncwarp();
+      const int head = tile.row / kHeadDim + kPiece / 2, column = kPiece % 2 * 64 + Lane() % 8 * 8;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float4 v = LoadSharedFloats(turn_ + (i * 4 + Lane() / 8) * kPitch + Lane() % 8 * 16);
+        if (head < rope_.n_heads) {
+          const int64_t row = static_cast<int64_t>(first + i * 4) * rope_.n_heads + head;
+          if (first + i * 4 < args_.m) *reinterpret_cast<float4*>(At<uint16_t>(args_.y) + row * kHeadDim + column) = v;
+        } else if (slots[i] >= 0 && head < rope_.n_heads + 2 * rope_.n_kv_heads) {
+          StoreKey(v, head - rope_.n_heads, slots[i], column);
+        }
+      }
+      __syncwarp();
+      StoreHalves<kPiece + 1>(tile, sums, first, slots);
+    }
+  }
+  // Eight elements of a key, or (head from n_kv_heads on) of a value.
+  LATHE_DEVICE void StoreKey(const float4& v, int head, int slot, int column) const {
+    using lathe::cuda::kPageSize;
+    const int part = head >= rope_.n_kv_heads ? 1 : 0, kv_head = head - part * rope_.n_kv_heads;
+    const int64_t block = (static_cast<int64_t>(slot / kPageSize) * rope_.n_kv_heads + kv_head) * 2 + part;
+    const int64_t at = (block * kPageSize + slot % kPageSize) * kHeadDim + column;
+    if constexpr (EPILOGUE == LATHE_GEMM_ROPE_E4M3) {
+      const uint32_t x = __float_as_uint(v.x), y = __float_as_uint(v.y), z = __float_as_uint(v.z),
+                     w = __float_as_uint(v.w);
+      *reinterpret_cast<uint2*>(At<uint8_t>(rope_.kv) + at) =
+          uint2{PackE4m3(Low16(x), High16(x), Low16(y), High16(y)), PackE4m3(Low16(z), High16(z), Low16(w), High16(w))};
+    } else {
+      *reinterpret_cast<float4*>(At<uint16_t>(rope_.kv) + at) = v;
+    }
+  }
+
   // ---- SPLIT -----------------------------------------------------------------------------------------------------
 
   // Four sums of a thread lie together, those of a warp one after another.
@@ -430,6 +529,7 @@ class Consumer {
 
   static constexpr int kShare = (ROWS + 127) / 128;
   const GemmArgs& args_;
+  const GemmRope& rope_;
   const Tiles tiles_;
   const Part part_;
   const Ring ring_;
@@ -442,9 +542,16 @@ class Consumer {
 };
 #endif
 
+#if EPILOGUE == LATHE_GEMM_ROPE_BF16 || EPILOGUE == LATHE_GEMM_ROPE_E4M3
+LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
+    LATHE_ENTRY(const __grid_constant__ TensorMap w, const __grid_constant__ TensorMap x,
+                const __grid_constant__ GemmArgs args, const __grid_constant__ GemmRope rope) {
+#else
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
     LATHE_ENTRY(const __grid_constant__ TensorMap w, const __grid_constant__ TensorMap x,
                 const __grid_constant__ GemmArgs args) {
+  const GemmRope rope = {};
+#endif
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) char memory[];
   Ring ring;
@@ -473,7 +580,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, 1)
     if constexpr (SPLIT > 1) ClusterBarrier();
   } else {
     if constexpr (kMoveRegisters) RegistersUp<kConsumerRegisters>();
-    Consumer(args, ring).Run();
+    Consumer(args, rope, ring).Run();
   }
   // Nobody leaves while another block may still write to it, arrive at its barriers or read its sums.
   __syncwarp();

@@ -1,5 +1,5 @@
-// Parameters of the kernels between the matmuls: host and device. "16 bits" is the engine's 16-bit type, bf16 or
-// f16 (macro F16), and what no type is told of has it.
+// Parameters of the kernels between the matmuls: host and device. "16 bits" is the engine's 16-bit type, bf16
+// or f16 (macro F16), and what no type is told of has it.
 #pragma once
 
 #include "step_abi.h"
@@ -62,6 +62,13 @@ struct QuantizeParams {
   const void* in;  // (rows, COLUMNS)
   void* out;       // (rows, COLUMNS) e4m3
   float* scales;   // (rows)
+};
+
+struct SelectParams {
+  const void* in;
+  void* out;
+  const int* rows;      // out row i is in row rows[i]
+  long long row_bytes;  // a multiple of 16
 };
 
 // fp8 pages to 16-bit ones, for prompt attention: page `pages[i]` becomes page i of `out`.

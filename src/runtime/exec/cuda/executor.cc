@@ -20,6 +20,7 @@
 #include "runtime/exec/cuda/sizes.h"
 #include "runtime/exec/cuda/step_clock.h"
 #include "runtime/exec/cuda/upload_weights.h"
+#include "runtime/step/logit_slices.h"
 
 namespace lathe {
 namespace cuda {
@@ -370,6 +371,8 @@ Status CudaExecutor::Take(const Step& step, StepResult* result) {
 const Bucket* CudaExecutor::BucketFor(const Step& step) const {
   for (const SeqSlice& s : step.sequences)
     if (s.n_rows != 1) return nullptr;
+  // In a graph what runs over logit rows runs over all rows, where they lie.
+  if (caps_.selects && !AllRowsAreLogitRows(step)) return nullptr;
   const auto rows = std::max<int>(step.n_rows(), static_cast<int>(step.logit_rows.size()));
   const auto it = std::ranges::find_if(state_->buckets, [rows](const Bucket& b) { return rows <= b.rows; });
   return it == state_->buckets.end() ? nullptr : &*it;

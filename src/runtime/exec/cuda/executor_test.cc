@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <numeric>
+#include <set>
 
 #include "runtime/exec/cuda/sizes.h"
 #include "runtime/exec/cuda/testing/tiny_model.h"
@@ -216,7 +217,7 @@ TEST_F(ExecutorTest, Fp8PagesInSeveralRounds) {
     RunAndCompare(0.12);
     const auto widens = std::ranges::count_if(
         FakeDriver::Get().launches, [](const auto& launch) { return launch.kernel.rfind("widen", 0) == 0; });
-    EXPECT_EQ(widens, TinyModel::kLayers * (round == 1 ? 2 : 1));
+    EXPECT_EQ(widens, (TinyModel::kLayers - 1) * (round == 1 ? 2 : 1));  // not the last: single rows, or none
   }
 }
 
@@ -241,6 +242,132 @@ TEST_F(ExecutorTest, ManyContinuationsOfOnePromptAndHiddenStates) {
       squares += result_.hidden[static_cast<size_t>(i)] * result_.hidden[static_cast<size_t>(i)];
     EXPECT_NEAR(squares, TinyModel::kHidden, 10);  // after a norm whose gains are about 1
     NewStep();
+  }
+}
+
+// Of a prompt's last layer, what follows its keys and values is computed for the logit rows alone.
+TEST_F(ExecutorTest, LastLayerRunsOverLogitRows) {
+  for (const bool selects : {true, false}) {
+    Open({.selects = selects});
+    FakeDriver& fake = FakeDriver::Get();
+    Sequence a = NewSequence(90), b = NewSequence(41), c = NewSequence(50);
+    AddSlice(&b, 40, false);
+    RunAndCompare(2e-2);
+    fake.launches.clear();
+    AddSlice(&a, 90, true);
+    AddSlice(&b, 1, true);
+    AddSlice(&c, 50, false);
+    RunAndCompare(2e-2);
+    std::map<std::string, std::multiset<int>> rows;  // of kernels with a block a row
+    for (const auto& launch : fake.launches)
+      rows[launch.kernel.substr(0, launch.kernel.find('_'))].insert(static_cast<int>(launch.config.grid_x));
+    if (selects) {
+      EXPECT_EQ(rows["norm"],
+                (std::multiset<int>{141, 141, 141, 2, 2}));  // the second layer's second, the last
+      EXPECT_EQ(rows["select"], (std::multiset<int>{2, 2}));
+    } else {
+      EXPECT_EQ(rows["norm"], (std::multiset<int>{141, 141, 141, 141, 2}));
+      EXPECT_FALSE(rows.contains("select"));
+    }
+    // A step without logits ends with the keys and values of the last layer.
+    fake.launches.clear();
+    Sequence d = NewSequence(30);
+    AddSlice(&d, 30, false);
+    RunAndCompare(2e-2);
+    if (selects) {
+      EXPECT_EQ(fake.launches.back().kernel.rfind("rope_append", 0), 0u) << fake.launches.back().kernel;
+    }
+    executor_.reset();
+  }
+}
+
+// Logit rows in any place: several of a sequence, some more than once, and all there are.
+TEST_F(ExecutorTest, LogitRowsAnywhere) {
+  for (const bool deterministic : {false, true}) {
+    for (const bool kv_fp8 : {false, true}) {
+      Open({.kv_fp8 = kv_fp8, .window = 40});
+      executor_.reset();
+      options_.deterministic = deterministic;
+      ASSERT_TRUE(TryOpen().ok()) << status_.message();
+      for (const std::vector<int>& rows :
+           {std::vector<int>{0, 1, 2, 3, 4, 5}, {1, 2, 5}, {0, 0, 4, 5}, {5}, {2, 3}}) {
+        Sequence a = NewSequence(100);
+        AddSlice(&a, 95, false);
+        RunAndCompare(kv_fp8 ? 0.12 : 2e-2);
+        Sequence b = NewSequence(1);
+        AddSlice(&a, 5, false);
+        AddSlice(&b, 1, false);
+        for (const int row : rows) {
+          step_.logit_rows.push_back(row);
+          step_.samples.emplace_back();
+          asked_.push_back(row < 5 ? std::vector<int32_t>(a.tokens.begin(), a.tokens.begin() + 96 + row)
+                                   : b.tokens);
+        }
+        RunAndCompare(kv_fp8 ? 0.12 : 2e-2);
+      }
+      executor_.reset();
+    }
+  }
+}
+
+// Deterministic mode: a row's logits are the same bits in whatever step they are asked for.
+TEST_F(ExecutorTest, DeterministicBitsWhereLogitRowsAreFew) {
+  Open({.window = 70});
+  executor_.reset();
+  options_.deterministic = true;
+  ASSERT_TRUE(TryOpen().ok()) << status_.message();
+  const Sequence whole = NewSequence(120);
+  std::vector<float> want;
+  for (const std::vector<int>& chunks : {std::vector<int>{120}, {119, 1}, {64, 56}, {7, 100, 13}}) {
+    Sequence seq = whole, other = NewSequence(9);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      const bool last = i + 1 == chunks.size();
+      AddSlice(&seq, chunks[i], last);
+      if (!last) AddSlice(&other, 2, false);
+      ASSERT_TRUE(Run().ok());
+      NewStep();
+    }
+    ASSERT_EQ(result_.logits.size(), size_t{TinyModel::kVocab});
+    if (want.empty()) want = result_.logits;
+    EXPECT_EQ(want, result_.logits) << chunks.size();
+  }
+}
+
+// With many rows the matmul of q, k and v rotates and appends them; with few, and in deterministic mode, not.
+TEST_F(ExecutorTest, MatmulThatRotatesAndAppends) {
+  for (const bool fp8 : {false, true}) {
+    Open({.fp8 = fp8,
+          .kv_fp8 = fp8,
+          .bias = true,
+          .head_dim = 128,
+          .qkv_tactic = fp8 ? "prompt_r128_t128_s6_c2_k1_p4" : "prompt_r256_t128_s4_c2_k1_p0"});
+    FakeDriver& fake = FakeDriver::Get();
+    const auto count = [&](const char* prefix, const char* part) {
+      return std::ranges::count_if(fake.launches, [&](const auto& launch) {
+        return launch.kernel.rfind(prefix, 0) == 0 && launch.kernel.find(part) != std::string::npos;
+      });
+    };
+    for (const int n : {60, 100, 290}) {
+      Sequence a = NewSequence(n);
+      fake.launches.clear();
+      AddSlice(&a, n - 1, true);
+      RunAndCompare(fp8 ? 0.2 : 2e-2);
+      const int fused = n > 65 ? TinyModel::kLayers : 0;
+      EXPECT_EQ(count("gemm", fp8 ? "_rope_e4m3" : "_rope"), fused) << n;
+      EXPECT_EQ(count("rope_append", ""), TinyModel::kLayers - fused) << n;
+      AddSlice(&a, 1, true);
+      RunAndCompare(fp8 ? 0.2 : 2e-2);
+    }
+    if (!fp8) Converse(2e-2);
+    executor_.reset();
+    options_.deterministic = true;
+    ASSERT_TRUE(TryOpen().ok()) << status_.message();
+    fake.launches.clear();
+    Sequence a = NewSequence(100);
+    AddSlice(&a, 100, true);
+    RunAndCompare(fp8 ? 0.2 : 2e-2);
+    EXPECT_EQ(count("rope_append", ""), TinyModel::kLayers);
+    executor_.reset();
   }
 }
 

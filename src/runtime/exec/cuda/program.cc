@@ -98,10 +98,31 @@ Status Program::BindAll(const KernelSet& kernels, const ProgramOptions& options)
     ops_.push_back(std::move(bound));
   }
   FoldOps(options.deterministic);
+  LATHE_RETURN_IF_ERROR(BindDirect(kernels, options));
   if (plan_->logits_buffer < 0 || head_ < 0)
     return {StatusCode::kCorrupt, "plan: no op writes the logits, which a CUDA engine of one rank needs"};
   sample_tactic_ = SampleTacticOf(plan_->vocab, chip_.sm);
   LATHE_ASSIGN_OR_RETURN(sample_, kernels.Get(SampleKernel(sample_tactic_)));
+  return Status::Ok();
+}
+
+Status Program::BindDirect(const KernelSet& kernels, const ProgramOptions& options) {
+  const std::vector<abi::DevicePtr> own = memory_.buffers;
+  std::map<int, int> stands_for;  // buffer of selected rows -> where they are selected from
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    const PlanOp& op = plan_->ops[i];
+    if (op.kind == PlanOpKind::kSelect) {
+      stands_for[op.out] = op.in;
+      continue;
+    }
+    if (op.out != op.in2) stands_for.erase(op.out);  // other rows from here on
+    if (!stands_for.contains(op.in) && !stands_for.contains(op.in2)) continue;
+    for (const auto& [selected, all] : stands_for)
+      memory_.buffers[static_cast<size_t>(selected)] = own[static_cast<size_t>(all)];
+    const Status status = BindOp(op, kernels, options, &direct_[i]);
+    memory_.buffers = own;
+    LATHE_RETURN_IF_ERROR(status.WithContext(ToString(op.kind)));
+  }
   return Status::Ok();
 }
 
@@ -134,6 +155,9 @@ Status Program::BindOp(const PlanOp& op, const KernelSet& kernels, const Program
       out->columns = static_cast<int>(plan_->weights[static_cast<size_t>(op.weight)].K);
       out->quantize = {Buffer<void>(op.in), Buffer<void>(op.out), Scales<float>(op.out, out->columns)};
       return Take(kernels.Get(QuantizeKernel(out->columns, HasF16(plan_->numeric))), &out->kernel);
+    case PlanOpKind::kSelect:
+      out->select = {Buffer<void>(op.in), Buffer<void>(op.out), nullptr, op.columns * SizeOf(op.out_type)};
+      return Take(kernels.Get(SelectKernel()), &out->kernel);
     case PlanOpKind::kAllReduce:
     case PlanOpKind::kAllGather:
     case PlanOpKind::kSend:
@@ -157,8 +181,17 @@ void Program::FoldOps(bool deterministic) {
 bool Program::IsLeftOut(size_t index, const StepInput& input) const {
   const PlanOp& def = plan_->ops[index];
   if ((def.logit_rows && input.logit_rows == 0) || IsFolded(*plan_, def)) return true;
-  if (def.kind == PlanOpKind::kRopeAppend && (!input.decodes || !input.rounds.empty())) return false;
+  if (def.kind == PlanOpKind::kSelect) return !input.selects;
+  if (def.kind == PlanOpKind::kRopeAppend) {
+    if (GemmDoesRope(index, input.rows)) return true;
+    if (!input.attention.decodes || !input.attention.rounds.empty()) return false;
+  }
   return input.rows <= ops_[index].folded_rows;
+}
+
+bool Program::GemmDoesRope(size_t index, int rows) const {
+  return index > 0 && plan_->ops[index].kind == PlanOpKind::kRopeAppend && !ops_[index - 1].gemms.empty() &&
+         GemmFor(ops_[index - 1], rows).rope.has_value();
 }
 
 void Program::BindNorm(const PlanOp& op, BoundOp* out) const {
@@ -212,16 +245,21 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
   const abi::DevicePtr rows_before = &op != plan_->ops.data() && (&op - 1)->in >= 0
                                          ? memory_.buffers[static_cast<size_t>((&op - 1)->in)]
                                          : 0;
+  std::optional<GemmTactic> last_rope;
   const auto& buckets = plan_->tactics[static_cast<size_t>(op.tactic)].buckets;
   for (const TacticBucket& bucket : buckets) {
     if (options.deterministic && bucket.max_m < kDeterministicRows && &bucket != &buckets.back()) continue;
     LATHE_ASSIGN_OR_RETURN(const GemmTactic tactic, ParseGemmTactic(bucket.kernel));
     const GemmPrologue prologue = PrologueOf(*plan_, op, tactic, bucket.max_m);
-    if (bucket.kernel == last && prologue == out->gemms.back().prologue) {
+    const auto rope = DoesRope(*plan_, op) && !options.deterministic
+                          ? RopeGemmTactic(tactic, GemmProblemOf(*plan_, op, bucket.max_m), chip_)
+                          : std::nullopt;
+    if (bucket.kernel == last && rope == last_rope && prologue == out->gemms.back().prologue) {
       out->gemms.back().max_m = bucket.max_m;
       continue;
     }
     last = bucket.kernel;
+    last_rope = rope;
     if (tactic.kind == GemmKind::kCublasLt)
       return Error(
           StatusCode::kUnsupported,
@@ -245,10 +283,39 @@ Status Program::BindGemm(const PlanOp& op, const KernelSet& kernels, const Progr
     }
     LATHE_ASSIGN_OR_RETURN(const Kernel kernel, kernels.Get(GemmKernel(tactic, problem)));
     LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(kernel, tactic, problem, own));
-    out->gemms.push_back({bucket.max_m, prologue, std::move(gemm)});
+    out->gemms.push_back({bucket.max_m, prologue, std::move(gemm), std::nullopt});
+    if (rope) LATHE_RETURN_IF_ERROR(BindRopeGemm(op, *rope, kernels, args, &out->gemms.back().rope));
     if (options.deterministic) break;
   }
   return Status::Ok();
+}
+
+// `args`: of the matmul alone. Nothing where the engine was built for a chip that would have taken another
+// tactic, and has no such kernel.
+Status Program::BindRopeGemm(const PlanOp& op, const GemmTactic& tactic, const KernelSet& kernels,
+                             GemmArgs args, std::optional<Gemm>* out) const {
+  GemmProblem problem = GemmProblemOf(*plan_, op, args.m);
+  problem.epilogue = RopeEpilogue(*plan_);
+  const auto kernel = kernels.Get(GemmKernel(tactic, problem));
+  if (!kernel.ok()) return Status::Ok();
+  const PlanOp& rope = *(&op + 1);
+  args.y = memory_.buffers[static_cast<size_t>(rope.out)];
+  args.y_stride = plan_->n_heads * plan_->head_dim;
+  const GemmRope heads = {.rows = memory_.upload,
+                          .cos = memory_.cos,
+                          .sin = memory_.sin,
+                          .kv = PoolOf(rope.layer),
+                          .n_heads = plan_->n_heads,
+                          .n_kv_heads = plan_->n_kv_heads};
+  LATHE_ASSIGN_OR_RETURN(Gemm gemm, Gemm::Bind(*kernel, tactic, problem, args, heads));
+  out->emplace(std::move(gemm));
+  return Status::Ok();
+}
+
+const Program::BoundGemm& Program::GemmFor(const BoundOp& op, int rows) {
+  const auto fits = [rows](const BoundGemm& g) { return rows <= g.max_m; };
+  const auto it = std::find_if(op.gemms.begin(), op.gemms.end(), fits);
+  return it != op.gemms.end() ? *it : op.gemms.back();
 }
 
 Status Program::BindAttention(const PlanOp& op, BoundOp* out) const {
@@ -316,22 +383,23 @@ Status Program::LaunchOps(const StepInput& input, abi::Stream stream, const Obse
 
 Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream stream, bool* overlap,
                          bool serial) const {
-  const BoundOp& op = ops_[index];
+  const auto direct = input.selects ? direct_.end() : direct_.find(index);
+  const BoundOp& op = direct != direct_.end() ? direct->second : ops_[index];
   const PlanOp& def = plan_->ops[index];
   const int rows = def.logit_rows ? input.logit_rows : input.rows;
   const bool after = *overlap;
   *overlap = !serial;
+  const auto* logit_rows = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.layout.logit_rows_at));
   switch (def.kind) {
     case PlanOpKind::kEmbed: return LaunchEmbed(op.kernel, op.embed, rows, stream, after);
     case PlanOpKind::kRmsNorm: {
       NormParams params = op.norm;
-      params.rows = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.layout.logit_rows_at));
+      params.rows = logit_rows;
       return LaunchNorm(op.kernel, op.norm_variant, params, rows, stream, after);
     }
     case PlanOpKind::kGemm: {
-      const auto fits = [rows](const BoundGemm& g) { return rows <= g.max_m; };
-      const auto it = std::find_if(op.gemms.begin(), op.gemms.end(), fits);
-      return (it != op.gemms.end() ? it->gemm : op.gemms.back().gemm).Launch(rows, stream, after);
+      const BoundGemm& gemm = GemmFor(op, rows);
+      return (gemm.rope ? *gemm.rope : gemm.gemm).Launch(rows, stream, after);
     }
     case PlanOpKind::kRopeAppend: {
       RopeParams params = op.rope;
@@ -340,36 +408,46 @@ Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream strea
     }
     case PlanOpKind::kQuantize:
       return LaunchQuantize(op.kernel, op.columns, op.quantize, rows, stream, after);
+    case PlanOpKind::kSelect: {
+      SelectParams params = op.select;
+      params.rows = logit_rows;
+      return LaunchSelect(op.kernel, params, rows, stream, after);
+    }
     default: break;
   }
   *overlap = after;
-  const bool folds_rope = op.kernel.function != nullptr && IsLeftOut(index - 1, input);
-  return LaunchAttention(op, folds_rope, input, stream, overlap, serial);
+  const bool own = def.logit_rows && input.selects;
+  const bool folds_rope =
+      op.kernel.function != nullptr && !GemmDoesRope(index - 1, input.rows) && IsLeftOut(index - 1, input);
+  return LaunchAttention(op, folds_rope, input, own ? input.logit_attention : input.attention, stream,
+                         overlap, serial);
 }
 
 Status Program::LaunchAttention(const BoundOp& op, bool folds_rope, const StepInput& input,
-                                abi::Stream stream, bool* overlap, bool serial) const {
-  if (input.decodes) {
+                                const StepInput::Attention& attention, abi::Stream stream, bool* overlap,
+                                bool serial) const {
+  if (attention.decodes) {
     const StepLayout& l = input.layout;
-    const auto window = static_cast<int64_t>(op.window);
+    const auto window = attention.first_decode_plan + static_cast<int64_t>(op.window);
     DecodeParams params = op.decode;
     params.pieces =
         Pointer<DecodePiece>(memory_.upload + static_cast<uint64_t>(l.pieces_at + window * l.pieces_stride));
     params.column_first =
         Pointer<int>(memory_.upload + static_cast<uint64_t>(l.columns_at + window * l.columns_stride));
-    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.pages_at));
+    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
     LATHE_RETURN_IF_ERROR(
         LaunchDecode(folds_rope ? op.kernel : decode_, caps_.shape, caps_.split, params, stream, *overlap));
     *overlap = !serial;
   }
-  for (size_t round = 0; round < input.rounds.size(); ++round)
-    LATHE_RETURN_IF_ERROR(LaunchPromptRound(op, input, round, stream, overlap, serial));
+  for (size_t round = 0; round < attention.rounds.size(); ++round)
+    LATHE_RETURN_IF_ERROR(LaunchPromptRound(op, input, attention, round, stream, overlap, serial));
   return Status::Ok();
 }
 
-Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input, size_t round, abi::Stream stream,
+Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input,
+                                  const StepInput::Attention& attention, size_t round, abi::Stream stream,
                                   bool* overlap, bool serial) const {
-  const StepInput::Round& r = input.rounds[round];
+  const StepInput::Round& r = attention.rounds[round];
   if (caps_.shape.kv_fp8) {
     WidenParams widen = op.widen;
     widen.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(r.pages_at));
@@ -378,16 +456,17 @@ Status Program::LaunchPromptRound(const BoundOp& op, const StepInput& input, siz
     *overlap = !serial;
   }
   const StepLayout& l = input.layout;
-  const size_t plan = round * caps_.windows.size() + op.window;
+  const size_t of_part = round * caps_.windows.size() + op.window;
+  const size_t plan = static_cast<size_t>(attention.first_prompt_plan) + of_part;
   PromptParams params = op.prompt;
   params.tiles = Pointer<PromptTile>(
       memory_.upload + static_cast<uint64_t>(l.tiles_at + static_cast<int64_t>(plan) * l.tiles_stride));
   params.n_tiles =
       Pointer<int>(memory_.upload + static_cast<uint64_t>(l.tile_counts_at) + plan * sizeof(int));
   if (params.pages == nullptr)
-    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(input.pages_at));
-  LATHE_RETURN_IF_ERROR(
-      LaunchPrompt(prompt_, caps_.shape, caps_.prompt, op.map, params, input.tiles[plan], stream, *overlap));
+    params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
+  LATHE_RETURN_IF_ERROR(LaunchPrompt(prompt_, caps_.shape, caps_.prompt, op.map, params,
+                                     attention.tiles[of_part], stream, *overlap));
   *overlap = !serial;
   return Status::Ok();
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -73,6 +74,7 @@ class Program {
     int max_m;
     GemmPrologue prologue;
     Gemm gemm;
+    std::optional<Gemm> rope;  // does what the rope_append op behind it would do
   };
   struct BoundOp {
     Kernel kernel;  // of everything but attention and matmuls; attention: with rotation and append in it
@@ -84,7 +86,8 @@ class Program {
     RopeVariant rope_variant;
     RopeParams rope = {};
     QuantizeParams quantize = {};
-    int columns = 0;               // quantize
+    int columns = 0;  // quantize
+    SelectParams select = {};
     std::vector<BoundGemm> gemms;  // ascending max_m
     size_t window = 0;             // index in caps.windows
     DecodeParams decode = {};
@@ -96,20 +99,28 @@ class Program {
   Program(const Plan& plan, const StepCaps& caps, const ProgramMemory& memory, const Device& device)
       : plan_(&plan), caps_(caps), memory_(memory), device_(&device), chip_(ChipOf(device.info())) {}
   Status BindAll(const KernelSet& kernels, const ProgramOptions& options);
+  Status BindDirect(const KernelSet& kernels, const ProgramOptions& options);
   Status BindOp(const PlanOp& op, const KernelSet& kernels, const ProgramOptions& options, BoundOp* out);
   Status BindGemm(const PlanOp& op, const KernelSet& kernels, const ProgramOptions& options, BoundOp* out);
+  Status BindRopeGemm(const PlanOp& op, const GemmTactic& tactic, const KernelSet& kernels, GemmArgs args,
+                      std::optional<Gemm>* out) const;
   void BindNorm(const PlanOp& op, BoundOp* out) const;
   void BindRope(const PlanOp& op, BoundOp* out) const;
   Status BindAttention(const PlanOp& op, BoundOp* out) const;
 
   // Marks what ops do for the ones before them.
   void FoldOps(bool deterministic);
+  // Whether an op's kernel is not launched: another does its work, or nobody needs it.
   bool IsLeftOut(size_t index, const StepInput& input) const;
+  // Whether the matmul before a rope_append op rotates and appends at so many rows.
+  bool GemmDoesRope(size_t index, int rows) const;
+  static const BoundGemm& GemmFor(const BoundOp& op, int rows);
   Status LaunchOp(size_t index, const StepInput& input, abi::Stream stream, bool* overlap, bool serial) const;
-  Status LaunchAttention(const BoundOp& op, bool folds_rope, const StepInput& input, abi::Stream stream,
-                         bool* overlap, bool serial) const;
-  Status LaunchPromptRound(const BoundOp& op, const StepInput& input, size_t round, abi::Stream stream,
-                           bool* overlap, bool serial) const;
+  Status LaunchAttention(const BoundOp& op, bool folds_rope, const StepInput& input,
+                         const StepInput::Attention& attention, abi::Stream stream, bool* overlap,
+                         bool serial) const;
+  Status LaunchPromptRound(const BoundOp& op, const StepInput& input, const StepInput::Attention& attention,
+                           size_t round, abi::Stream stream, bool* overlap, bool serial) const;
 
   // Widths of the weight that an e4m3 buffer is read or written with decide where its scales are.
   template <typename T>
@@ -122,10 +133,13 @@ class Program {
 
   const Plan* plan_;
   const StepCaps caps_;
-  const ProgramMemory memory_;
+  ProgramMemory memory_;
   const Device* device_;
   const GemmChip chip_;
   std::vector<BoundOp> ops_;
+  // By index, ops that read selected rows, as they are where logit rows are all rows: bound to what is
+  // selected from.
+  std::map<size_t, BoundOp> direct_;
   Kernel rope_table_, decode_, prompt_, widen_, sample_;
   SampleTactic sample_tactic_;
   float attention_factor_ = 1;

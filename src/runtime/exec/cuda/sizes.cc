@@ -38,6 +38,8 @@ StepCaps CapsOf(const Plan& plan, const CudaSizes& sizes, const CudaExecutorOpti
   caps.prompt_only = options.deterministic;
   if (options.deterministic) caps.prompt.blocks = 0;
   caps.windows = WindowsOf(plan);
+  caps.selects =
+      std::ranges::any_of(plan.ops, [](const PlanOp& op) { return op.kind == PlanOpKind::kSelect; });
   // Widened pages are of one layer: room for the longest sequence, and for a step of fresh prompts.
   if (caps.shape.kv_fp8)
     caps.widen_pages = std::max(caps.max_pages(), sizes.max_step_rows / kPageSize + sizes.max_sequences);

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "runtime/step/logit_slices.h"
 
 namespace lathe::cuda {
 namespace {
@@ -40,32 +41,40 @@ int MostRounds(const StepCaps& caps) { return caps.widen_pages > 0 ? caps.max_sl
 }  // namespace
 
 int64_t StepBufferBytes(const StepCaps& caps) {
-  const auto windows = static_cast<int>(caps.windows.size());
+  const int parts = caps.selects ? 2 : 1;
+  const int plans = parts * static_cast<int>(caps.windows.size());
   const DecodeBounds decode = BoundDecode(caps.shape, caps.split, caps.max_slices, caps.max_positions);
   const StepLayout layout =
       LayOutStep({.rows = caps.max_rows,
                   .logit_rows = caps.max_logit_rows,
                   .decode_pieces = decode.pieces,
                   .decode_columns = caps.split.columns,
-                  .decode_plans = windows,
+                  .decode_plans = plans,
                   .prompt_tiles = MaxPromptTiles(caps.shape, caps.prompt, caps.max_rows, caps.max_slices),
-                  .prompt_plans = windows * MostRounds(caps)});
+                  .prompt_plans = plans * MostRounds(caps)});
   const int64_t pages = AlignUp(int64_t{caps.max_slices} * caps.max_pages() * 4);
-  return layout.tail_at + pages + AlignUp(MostRounds(caps) * 4) +
+  return layout.tail_at + parts * (pages + AlignUp(MostRounds(caps) * 4)) +
          caps.max_logit_rows * MaskBytes(caps.vocab) + kExtraBytes;
 }
 
 StepFiller::StepFiller(StepCaps caps) : caps_(std::move(caps)), capacity_(StepBufferBytes(caps_)) {
+  Reserve(&rows_);
+  if (caps_.selects) Reserve(&logits_);
+  logit_slices_.reserve(static_cast<size_t>(caps_.max_logit_rows));
+}
+
+void StepFiller::Reserve(Part* part) const {
   const DecodeBounds bounds = BoundDecode(caps_.shape, caps_.split, caps_.max_slices, caps_.max_positions);
-  decode_plans_.resize(caps_.windows.size());
-  for (DecodePlan& plan : decode_plans_) {
+  part->decode_plans.resize(caps_.windows.size());
+  for (DecodePlan& plan : part->decode_plans) {
     plan.pieces.reserve(static_cast<size_t>(bounds.pieces));
     plan.column_first.reserve(static_cast<size_t>(caps_.split.columns) + 1);
   }
-  decode_rows_.reserve(static_cast<size_t>(caps_.max_slices));
-  prompt_slices_.reserve(static_cast<size_t>(caps_.max_slices));
-  slice_of_prompt_.reserve(static_cast<size_t>(caps_.max_slices));
-  slice_pages_at_.reserve(static_cast<size_t>(caps_.max_slices));
+  const auto slices = static_cast<size_t>(caps_.max_slices);
+  part->decode_rows.reserve(slices);
+  part->prompt_slices.reserve(slices);
+  part->slice_of_prompt.reserve(slices);
+  part->slice_pages_at.reserve(slices);
 }
 
 StepLayout StepFiller::BucketLayout(int bucket) const {
@@ -85,14 +94,26 @@ Status StepFiller::Fill(const Step& step, int bucket, std::byte* buffer, StepInp
   input->rows = bucket > 0 ? bucket : step.n_rows();
   input->logit_rows = bucket > 0 ? bucket : input->sampled_rows;
   input->rope_lengths.clear();
-  SortSlices(step);
-  PlanAttention(bucket, input);
-  input->layout = bucket > 0 ? BucketLayout(bucket) : EagerLayout(step, *input);
+  rows_.slices = step.sequences;
+  SortSlices(&rows_);
+  PlanAttention(bucket, &rows_, &input->attention);
+  input->selects = caps_.selects && bucket == 0 && input->logit_rows > 0 && !AllRowsAreLogitRows(step);
+  if (input->selects) {
+    SliceLogitRows(step, &logit_slices_);
+    logits_.slices = logit_slices_;
+    SortSlices(&logits_);
+    PlanAttention(0, &logits_, &input->logit_attention);
+  }
+  input->layout = bucket > 0 ? BucketLayout(bucket) : EagerLayout(step, input);
   WriteRows(step, buffer, input);
   if (static_cast<int>(input->rope_lengths.size()) >= caps_.rope_tables)
     return {StatusCode::kInternal, "a step has more dynamic RoPE bases than the executor has tables"};
-  WritePlans(buffer, *input);
-  const int64_t extras_at = WritePages(step, buffer, input);
+  WritePlans(buffer, input->layout, rows_, input->attention);
+  int64_t extras_at = WritePages(input->layout.tail_at, buffer, rows_, &input->attention);
+  if (input->selects) {
+    WritePlans(buffer, input->layout, logits_, input->logit_attention);
+    extras_at = WritePages(extras_at, buffer, logits_, &input->logit_attention);
+  }
   WriteSamples(step, extras_at, buffer, input);
   return Status::Ok();
 }
@@ -117,73 +138,84 @@ Status StepFiller::CheckCaps(const Step& step) const {
 }
 
 // Tells decoding rows and prompt slices apart, and places all page tables: those of prompts first, one after
-// another in the order of prompt_slices_.
-void StepFiller::SortSlices(const Step& step) {
-  decode_rows_.clear();
-  prompt_slices_.clear();
-  slice_of_prompt_.clear();
-  round_first_.assign(1, 0);
-  slice_pages_at_.resize(step.sequences.size());
+// another in the order of prompt_slices.
+void StepFiller::SortSlices(Part* part) const {
+  part->decode_rows.clear();
+  part->prompt_slices.clear();
+  part->slice_of_prompt.clear();
+  part->round_first.assign(1, 0);
+  part->slice_pages_at.resize(part->slices.size());
   int at = 0, in_round = 0;
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    const SeqSlice& s = step.sequences[i];
+  for (size_t i = 0; i < part->slices.size(); ++i) {
+    const SeqSlice& s = part->slices[i];
     if (Decodes(s)) continue;
     const int pages = PagesFor(s.first_position + s.n_rows);
     if (caps_.widen_pages > 0 && in_round > 0 && in_round + pages > caps_.widen_pages) {
-      round_first_.push_back(static_cast<int>(prompt_slices_.size()));
+      part->round_first.push_back(static_cast<int>(part->prompt_slices.size()));
       in_round = 0;
     }
     // Widened pages stand one after another from the start of their round's room.
-    prompt_slices_.push_back(
+    part->prompt_slices.push_back(
         {s.first_row, s.n_rows, s.first_position, caps_.widen_pages > 0 ? in_round : at});
-    slice_of_prompt_.push_back(static_cast<int>(i));
-    slice_pages_at_[i] = at;
+    part->slice_of_prompt.push_back(static_cast<int>(i));
+    part->slice_pages_at[i] = at;
     at += pages;
     in_round += pages;
   }
-  if (!prompt_slices_.empty()) round_first_.push_back(static_cast<int>(prompt_slices_.size()));
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    const SeqSlice& s = step.sequences[i];
+  if (!part->prompt_slices.empty()) part->round_first.push_back(static_cast<int>(part->prompt_slices.size()));
+  for (size_t i = 0; i < part->slices.size(); ++i) {
+    const SeqSlice& s = part->slices[i];
     if (!Decodes(s)) continue;
-    slice_pages_at_[i] = at;
-    decode_rows_.push_back({s.first_row, at, s.first_position + 1});
+    part->slice_pages_at[i] = at;
+    part->decode_rows.push_back({s.first_row, at, s.first_position + 1});
     at += PagesFor(s.first_position + 1);
   }
 }
 
-void StepFiller::PlanAttention(int bucket, StepInput* input) {
+void StepFiller::PlanAttention(int bucket, Part* part, StepInput::Attention* out) const {
   const size_t windows = caps_.windows.size();
-  input->decodes = bucket > 0 || !decode_rows_.empty();
-  for (size_t w = 0; w < windows && input->decodes; ++w)
-    PlanDecode(decode_rows_, caps_.windows[w], caps_.split, &decode_plans_[w]);
-  const size_t rounds = round_first_.size() - 1;
-  input->rounds.resize(rounds);
-  input->tiles.resize(rounds * windows);
-  if (prompt_plans_.size() < rounds * windows) prompt_plans_.resize(rounds * windows);
+  out->decodes = bucket > 0 || !part->decode_rows.empty();
+  for (size_t w = 0; w < windows && out->decodes; ++w)
+    PlanDecode(part->decode_rows, caps_.windows[w], caps_.split, &part->decode_plans[w]);
+  const size_t rounds = part->round_first.size() - 1;
+  out->rounds.resize(rounds);
+  out->tiles.resize(rounds * windows);
+  out->first_decode_plan = out->first_prompt_plan = 0;
+  if (part->prompt_plans.size() < rounds * windows) part->prompt_plans.resize(rounds * windows);
   for (size_t r = 0; r < rounds; ++r) {
-    const auto slices = std::span(prompt_slices_)
-                            .subspan(static_cast<size_t>(round_first_[r]),
-                                     static_cast<size_t>(round_first_[r + 1] - round_first_[r]));
+    const auto slices = std::span(part->prompt_slices)
+                            .subspan(static_cast<size_t>(part->round_first[r]),
+                                     static_cast<size_t>(part->round_first[r + 1] - part->round_first[r]));
     for (size_t w = 0; w < windows; ++w) {
-      PromptPlan& plan = prompt_plans_[r * windows + w];
+      PromptPlan& plan = part->prompt_plans[r * windows + w];
       PlanPrompt(caps_.shape, caps_.prompt, slices, caps_.windows[w], &plan);
-      input->tiles[r * windows + w] = static_cast<int>(plan.tiles.size());
+      out->tiles[r * windows + w] = static_cast<int>(plan.tiles.size());
     }
   }
 }
 
-StepLayout StepFiller::EagerLayout(const Step& step, const StepInput& input) const {
+// The plans of the logit rows stand behind those of all rows.
+StepLayout StepFiller::EagerLayout(const Step& step, StepInput* input) const {
   size_t pieces = 0;
-  for (const DecodePlan& plan : decode_plans_) pieces = std::max(pieces, plan.pieces.size());
-  int tiles = 0;
-  for (const int n : input.tiles) tiles = std::max(tiles, n);
+  int tiles = 0, decode_plans = 0, prompt_plans = 0;
+  const auto add = [&](const Part& part, StepInput::Attention* attention) {
+    attention->first_decode_plan = decode_plans;
+    attention->first_prompt_plan = prompt_plans;
+    if (attention->decodes) decode_plans += static_cast<int>(caps_.windows.size());
+    prompt_plans += static_cast<int>(attention->tiles.size());
+    for (const DecodePlan& plan : part.decode_plans)
+      if (attention->decodes) pieces = std::max(pieces, plan.pieces.size());
+    for (const int n : attention->tiles) tiles = std::max(tiles, n);
+  };
+  add(rows_, &input->attention);
+  if (input->selects) add(logits_, &input->logit_attention);
   return LayOutStep({.rows = step.n_rows(),
                      .logit_rows = static_cast<int>(step.logit_rows.size()),
-                     .decode_pieces = input.decodes ? static_cast<int>(pieces) : 0,
-                     .decode_columns = input.decodes ? caps_.split.columns : 0,
-                     .decode_plans = input.decodes ? static_cast<int>(caps_.windows.size()) : 0,
+                     .decode_pieces = static_cast<int>(pieces),
+                     .decode_columns = decode_plans > 0 ? caps_.split.columns : 0,
+                     .decode_plans = decode_plans,
                      .prompt_tiles = tiles,
-                     .prompt_plans = static_cast<int>(input.tiles.size())});
+                     .prompt_plans = prompt_plans});
 }
 
 int StepFiller::RopeTable(int rope_length, StepInput* input) const {
@@ -211,50 +243,52 @@ void StepFiller::WriteRows(const Step& step, std::byte* buffer, StepInput* input
     logit_rows[i] = i < input->sampled_rows ? step.logit_rows[static_cast<size_t>(i)] : 0;
 }
 
-void StepFiller::WritePlans(std::byte* buffer, const StepInput& input) const {
-  const StepLayout& l = input.layout;
-  for (size_t w = 0; w < decode_plans_.size() && input.decodes; ++w) {
-    const DecodePlan& plan = decode_plans_[w];
-    const auto plan_index = static_cast<int64_t>(w);
-    std::memcpy(buffer + l.columns_at + plan_index * l.columns_stride, plan.column_first.data(),
+void StepFiller::WritePlans(std::byte* buffer, const StepLayout& l, const Part& part,
+                            const StepInput::Attention& attention) const {
+  for (size_t w = 0; w < part.decode_plans.size() && attention.decodes; ++w) {
+    const DecodePlan& plan = part.decode_plans[w];
+    const auto index = attention.first_decode_plan + static_cast<int64_t>(w);
+    std::memcpy(buffer + l.columns_at + index * l.columns_stride, plan.column_first.data(),
                 plan.column_first.size() * sizeof(int));
     if (!plan.pieces.empty())
-      std::memcpy(buffer + l.pieces_at + plan_index * l.pieces_stride, plan.pieces.data(),
+      std::memcpy(buffer + l.pieces_at + index * l.pieces_stride, plan.pieces.data(),
                   plan.pieces.size() * sizeof(DecodePiece));
   }
-  for (size_t i = 0; i < input.tiles.size(); ++i) {
-    const auto& tiles = prompt_plans_[i].tiles;
-    At<int>(buffer, l.tile_counts_at)[i] = input.tiles[i];
+  for (size_t i = 0; i < attention.tiles.size(); ++i) {
+    const auto& tiles = part.prompt_plans[i].tiles;
+    const auto index = attention.first_prompt_plan + static_cast<int64_t>(i);
+    At<int>(buffer, l.tile_counts_at)[index] = attention.tiles[i];
     if (!tiles.empty())
-      std::memcpy(buffer + l.tiles_at + static_cast<int64_t>(i) * l.tiles_stride, tiles.data(),
+      std::memcpy(buffer + l.tiles_at + index * l.tiles_stride, tiles.data(),
                   tiles.size() * sizeof(PromptTile));
   }
 }
 
-// Page tables, and how many pages each round widens. Returns where what follows may stand.
-int64_t StepFiller::WritePages(const Step& step, std::byte* buffer, StepInput* input) const {
-  input->pages_at = input->layout.tail_at;
-  int* pages = At<int>(buffer, input->pages_at);
+// Page tables from `at` on, and how many pages each round widens. Returns where what follows may stand.
+int64_t StepFiller::WritePages(int64_t at, std::byte* buffer, const Part& part,
+                               StepInput::Attention* attention) const {
+  attention->pages_at = at;
+  int* pages = At<int>(buffer, at);
   int64_t end = 0;
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    const SeqSlice& s = step.sequences[i];
+  for (size_t i = 0; i < part.slices.size(); ++i) {
+    const SeqSlice& s = part.slices[i];
     const int n = PagesFor(s.first_position + s.n_rows);
-    std::memcpy(pages + slice_pages_at_[i], s.pages, static_cast<size_t>(n) * sizeof(int));
-    end = std::max(end, int64_t{slice_pages_at_[i]} + n);
+    std::memcpy(pages + part.slice_pages_at[i], s.pages, static_cast<size_t>(n) * sizeof(int));
+    end = std::max(end, int64_t{part.slice_pages_at[i]} + n);
   }
-  const int64_t counts_at = input->pages_at + AlignUp(end * 4);
-  for (size_t r = 0; r < input->rounds.size(); ++r) {
-    const auto first = static_cast<size_t>(round_first_[r]),
-               last = static_cast<size_t>(round_first_[r + 1]) - 1;
-    const SeqSlice& tail = step.sequences[static_cast<size_t>(slice_of_prompt_[last])];
-    const int from = slice_pages_at_[static_cast<size_t>(slice_of_prompt_[first])];
-    const int to = slice_pages_at_[static_cast<size_t>(slice_of_prompt_[last])] +
-                   PagesFor(tail.first_position + tail.n_rows);
-    input->rounds[r] = {counts_at + static_cast<int64_t>(r) * 4, input->pages_at + int64_t{from} * 4,
-                        to - from};
+  const int64_t counts_at = at + AlignUp(end * 4);
+  for (size_t r = 0; r < attention->rounds.size(); ++r) {
+    const auto slice = [&](int prompt) {
+      return static_cast<size_t>(part.slice_of_prompt[static_cast<size_t>(prompt)]);
+    };
+    const size_t first = slice(part.round_first[r]), last = slice(part.round_first[r + 1] - 1);
+    const SeqSlice& tail = part.slices[last];
+    const int from = part.slice_pages_at[first];
+    const int to = part.slice_pages_at[last] + PagesFor(tail.first_position + tail.n_rows);
+    attention->rounds[r] = {counts_at + static_cast<int64_t>(r) * 4, at + int64_t{from} * 4, to - from};
     At<int>(buffer, counts_at)[r] = to - from;
   }
-  return counts_at + AlignUp(static_cast<int64_t>(input->rounds.size()) * 4);
+  return counts_at + AlignUp(static_cast<int64_t>(attention->rounds.size()) * 4);
 }
 
 void StepFiller::WriteSamples(const Step& step, int64_t at, std::byte* buffer, StepInput* input) {

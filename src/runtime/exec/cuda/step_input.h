@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct StepCaps {
   PromptTactic prompt;
   std::vector<int> windows = {};  // distinct ones of the model, ascending
   bool prompt_only = false;       // slices of one row are computed as prompts, too (deterministic mode)
+  bool selects = false;           // the plan has ops, attention among them, over the logit rows alone
   int widen_pages = 0;            // fp8 KV: pages that prompt attention of one round can have; else 0
   int vocab = 0;
   int rope_tables = 1;   // 1 + those for dynamic bases
@@ -37,9 +39,7 @@ struct StepInput {
   StepLayout layout;
   int rows = 0, logit_rows = 0;  // launched: with the padding of a bucket
   int sampled_rows = 0;          // logit rows without padding
-  bool decodes = false;          // some slice goes the way of decoding rows
   bool only_greedy = true, any_top = false;
-  int64_t pages_at = 0;  // page tables
   // Prompt slices go in rounds, of which there are several only where fp8 pages of all do not fit the room
   // for widened ones.
   struct Round {
@@ -47,8 +47,18 @@ struct StepInput {
     int64_t pages_at = 0;  // their ids
     int n_pages = 0;
   };
-  std::vector<Round> rounds;
-  std::vector<int> tiles;  // of prompt plan round * windows + window
+  struct Attention {
+    bool decodes = false;       // some slice goes the way of decoding rows
+    int64_t pages_at = 0;       // page tables
+    int first_decode_plan = 0;  // of the layout's
+    int first_prompt_plan = 0;
+    std::vector<Round> rounds;
+    std::vector<int> tiles;  // of prompt plan first_prompt_plan + round * windows + window
+  };
+  Attention attention;
+  // Logit rows are not all rows, in their order: they are picked out, and have an attention of their own.
+  bool selects = false;
+  Attention logit_attention;
   int64_t copy_bytes = 0;
   // Counts, biases and masks that had no room: in a buffer of their own, to which offsets then refer.
   bool spilled = false;
@@ -69,30 +79,40 @@ class StepFiller {
   StepLayout BucketLayout(int bucket) const;
 
   // `buffer`: StepBufferBytes. bucket 0: laid out for this step alone; else every slice has one row, and
-  // rows and logit rows (at most as many) are padded to `bucket`. kInternal for a step beyond the caps.
+  // rows and logit rows (at most as many; all of them where caps.selects) are padded to `bucket`. kInternal
+  // for a step beyond the caps.
   Status Fill(const Step& step, int bucket, std::byte* buffer, StepInput* input);
 
  private:
+  // What attention runs over: slices, told apart and planned.
+  struct Part {
+    std::span<const SeqSlice> slices;
+    std::vector<DecodeRow> decode_rows;
+    std::vector<DecodePlan> decode_plans;  // a window
+    std::vector<PromptSlice> prompt_slices;
+    std::vector<int> slice_of_prompt;      // index in slices
+    std::vector<int> round_first;          // of prompt_slices; one more than rounds
+    std::vector<PromptPlan> prompt_plans;  // round * windows + window
+    std::vector<int> slice_pages_at;       // of each slice
+  };
+
   Status CheckCaps(const Step& step) const;
   bool Decodes(const SeqSlice& slice) const { return slice.n_rows == 1 && !caps_.prompt_only; }
-  void SortSlices(const Step& step);
-  void PlanAttention(int bucket, StepInput* input);
-  StepLayout EagerLayout(const Step& step, const StepInput& input) const;
+  void Reserve(Part* part) const;
+  void SortSlices(Part* part) const;
+  void PlanAttention(int bucket, Part* part, StepInput::Attention* out) const;
+  StepLayout EagerLayout(const Step& step, StepInput* input) const;
   void WriteRows(const Step& step, std::byte* buffer, StepInput* input);
-  void WritePlans(std::byte* buffer, const StepInput& input) const;
-  int64_t WritePages(const Step& step, std::byte* buffer, StepInput* input) const;
+  void WritePlans(std::byte* buffer, const StepLayout& layout, const Part& part,
+                  const StepInput::Attention& attention) const;
+  int64_t WritePages(int64_t at, std::byte* buffer, const Part& part, StepInput::Attention* attention) const;
   void WriteSamples(const Step& step, int64_t at, std::byte* buffer, StepInput* input);
   int RopeTable(int rope_length, StepInput* input) const;
 
   const StepCaps caps_;
   const int64_t capacity_;
-  std::vector<DecodeRow> decode_rows_;
-  std::vector<DecodePlan> decode_plans_;  // a window
-  std::vector<PromptSlice> prompt_slices_;
-  std::vector<int> slice_of_prompt_;      // index in the step
-  std::vector<int> round_first_;          // of prompt_slices_; one more than rounds
-  std::vector<PromptPlan> prompt_plans_;  // round * windows + window
-  std::vector<int> slice_pages_at_;       // of each slice of the step
+  Part rows_, logits_;
+  std::vector<SeqSlice> logit_slices_;
 };
 
 }  // namespace lathe::cuda

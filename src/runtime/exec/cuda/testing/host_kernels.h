@@ -85,6 +85,7 @@ class HostKernels {
   static std::function<void()> Bind(const std::string& file, const Macros& d, const Grid& g, void** p) {
     if (file == "embed.cu") return [=, a = Copy<EmbedParams>(p[0])] { Embed(d, g, a); };
     if (file == "norm.cu") return [=, a = Copy<NormParams>(p[0])] { Norm(d, g, a); };
+    if (file == "select_rows.cu") return [=, a = Copy<SelectParams>(p[0])] { Select(g, a); };
     if (file == "quantize.cu") return [=, a = Copy<QuantizeParams>(p[0])] { Quantize(d, g, a); };
     if (file == "rope_table.cu") return [=, a = Copy<RopeTableParams>(p[0])] { RopeTable(d, a); };
     if (file == "rope_append.cu") return [=, a = Copy<RopeParams>(p[0])] { Rope(d, a); };
@@ -103,6 +104,8 @@ class HostKernels {
       a.x = Copy<abi::TensorMap>(p[1]).opaque[0];
       LATHE_CHECK_EQ(Copy<abi::TensorMap>(p[0]).opaque[2], static_cast<uint64_t>(a.n));
       LATHE_CHECK_LE(static_cast<uint64_t>(a.m), Copy<abi::TensorMap>(p[1]).opaque[2]);
+      if (d.at("EPILOGUE") >= LATHE_GEMM_ROPE_BF16)
+        return [=, rope = Copy<GemmRope>(p[3])] { MatmulRope(d, a, rope); };
       return [=] { Matmul(d, a); };
     }
     if (file == "gemm_stream.cu" || file == "gemm_mma.cu") {
@@ -190,6 +193,13 @@ class HostKernels {
       for (int i = 0; i < n; ++i) x[static_cast<size_t>(i)] = bits.Get(p.in, row * n + i);
       SetF8Row(p.out, row * n, x, p.scales + row);
     }
+  }
+
+  static void Select(const Grid& g, const SelectParams& p) {
+    for (int64_t row = 0; row < g.grid_x; ++row)
+      std::memcpy(static_cast<char*>(p.out) + row * p.row_bytes,
+                  static_cast<const char*>(p.in) + p.rows[row] * p.row_bytes,
+                  static_cast<size_t>(p.row_bytes));
   }
 
   static void RopeTable(const Macros& d, const RopeTableParams& p) {
@@ -488,6 +498,40 @@ class HostKernels {
           bits.Set(reinterpret_cast<void*>(a.y), at, v);
         if (silu) bits.Set(reinterpret_cast<void*>(a.y), at, v / (1 + std::exp(-v)) * product(t, n + 64));
       }
+  }
+
+  // The matmul to f32, and rope_append of that.
+  static void MatmulRope(const Macros& d, const GemmArgs& a, const GemmRope& rope) {
+    LATHE_CHECK_EQ(a.n, (rope.n_heads + 2 * rope.n_kv_heads) * 128);
+    LATHE_CHECK_EQ(d.at("ROWS") % 128, 0);
+    std::vector<float> qkv(static_cast<size_t>(a.m) * static_cast<size_t>(a.n));
+    GemmArgs product = a;
+    product.y = reinterpret_cast<unsigned long long>(qkv.data());
+    product.y_stride = a.n;
+    Macros plain = d;
+    plain["EPILOGUE"] = LATHE_GEMM_F32;
+    Matmul(plain, product);
+    Rope({{"HEAD_DIM", 128},
+          {"ROTARY_DIM", 128},
+          {"QKV_F32", 1},
+          {"QK_NORM", 0},
+          {"F16", 0},
+          {"KV_FP8", d.at("EPILOGUE") == LATHE_GEMM_ROPE_E4M3}},
+         {.rows = reinterpret_cast<const StepRow*>(rope.rows),
+          .qkv = qkv.data(),
+          .bias = nullptr,
+          .q_gain = nullptr,
+          .k_gain = nullptr,
+          .cos = reinterpret_cast<const float*>(rope.cos),
+          .sin = reinterpret_cast<const float*>(rope.sin),
+          .q = reinterpret_cast<void*>(a.y),
+          .kv = reinterpret_cast<void*>(rope.kv),
+          .eps = 0,
+          .inverse_k_scale = 1,
+          .inverse_v_scale = 1,
+          .n_rows = a.m,
+          .n_heads = rope.n_heads,
+          .n_kv_heads = rope.n_kv_heads});
   }
 
   static void Sample(const Macros& d, const Grid& g, const SampleLaunch& launch) {

@@ -29,6 +29,8 @@ struct TinyOptions {
   int n_heads = 4, n_kv_heads = 2, head_dim = 64;
   int window = 0;  // of the second layer
   int sm = 90;
+  std::string qkv_tactic = {};  // of q, k and v from 65 rows on, where given
+  bool selects = true;          // the second layer's attention and what follows run over logit rows alone
 };
 
 class TinyModel {
@@ -199,6 +201,12 @@ class TinyModel {
     d_ = AddBuffer("d", kHidden * 4, false);
     e_ = AddBuffer("e", std::max(q, kFfn) + 4, false);
     hl_ = AddBuffer("hl", kHidden * 2, true);
+    xl_ = AddBuffer("xl", kHidden * 4, true);
+    // q is no longer read when the feed-forward's rows are written.
+    ql_ = AddBuffer("ql_fl", std::max(q, kFfn) * 2, true);
+    al_ = AddBuffer("al", q * 2, true);
+    dl_ = AddBuffer("dl", kHidden * 4, true);
+    el_ = AddBuffer("el", std::max(q, kFfn) + 4, true);
     plan_.logits_buffer = AddBuffer("logits", (kVocab + 15) / 16 * 16 * 4, true);
   }
   int Tactic(const PlanOp& op) {
@@ -210,33 +218,46 @@ class TinyModel {
     tactic.x_type = w.type;
     for (const int m : kGemmTokenBuckets)
       tactic.buckets.push_back(
-          {m, ToString(DefaultGemmTactic(GemmProblemOf(plan_, op, m), TypicalChip(plan_.sm)))});
+          {m, m > 64 && op.out == qkv_ && !options_.qkv_tactic.empty()
+                  ? options_.qkv_tactic
+                  : ToString(DefaultGemmTactic(GemmProblemOf(plan_, op, m), TypicalChip(plan_.sm)))});
     plan_.tactics.push_back(std::move(tactic));
     return static_cast<int>(plan_.tactics.size()) - 1;
   }
   void AddGemm(PlanOp op, int in) {
     op.kind = PlanOpKind::kGemm;
-    if (options_.fp8 && !op.logit_rows && in != h_) {  // norms write e4m3 themselves
+    if (options_.fp8 && op.weight != embed_ && in != h_ && in != hl_) {  // norms write e4m3 themselves
+      const int out = op.logit_rows ? el_ : e_;
       plan_.ops.push_back({.kind = PlanOpKind::kQuantize,
                            .in = in,
-                           .out = e_,
+                           .out = out,
                            .weight = op.weight,
+                           .logit_rows = op.logit_rows,
                            .out_type = DType::kF8E4M3});
-      in = e_;
+      in = out;
     }
     op.in = in;
     op.tactic = Tactic(op);
     plan_.ops.push_back(op);
   }
   void AddNorm(int gain, int in2, bool logit_rows) {
-    const bool fp8 = options_.fp8 && !logit_rows;
+    const bool fp8 = options_.fp8 && gain != final_norm_;
     plan_.ops.push_back({.kind = PlanOpKind::kRmsNorm,
-                         .in = x_,
+                         .in = logit_rows && options_.selects ? xl_ : x_,
                          .in2 = in2,
                          .out = logit_rows ? hl_ : h_,
                          .gain = gain,
                          .logit_rows = logit_rows,
                          .out_type = fp8 ? DType::kF8E4M3 : Sixteen()});
+  }
+  int AddSelect(int in, int out, int columns, DType type) {
+    plan_.ops.push_back({.kind = PlanOpKind::kSelect,
+                         .in = in,
+                         .out = out,
+                         .columns = columns,
+                         .logit_rows = true,
+                         .out_type = type});
+    return out;
   }
   // The first layer's products add to the residual themselves, the second's leave it to the norm behind.
   void MakeOps() {
@@ -267,16 +288,21 @@ class TinyModel {
                            .gain = l.q_gain,
                            .gain2 = l.k_gain,
                            .out_type = Sixteen()});
+      const bool cut = i == 1 && options_.selects;
+      const int x = cut ? AddSelect(x_, xl_, kHidden, DType::kF32) : x_;
+      const int a = cut ? al_ : a_, d = cut ? dl_ : d_, f = cut ? ql_ : f_;
       plan_.ops.push_back({.kind = PlanOpKind::kAttention,
                            .layer = i,
-                           .in = q_,
-                           .out = a_,
+                           .in = cut ? AddSelect(q_, ql_, q, Sixteen()) : q_,
+                           .out = a,
                            .window = i == 1 ? options_.window : 0,
+                           .logit_rows = cut,
                            .out_type = Sixteen()});
-      AddGemm({.in2 = adds ? x_ : -1, .out = adds ? x_ : d_, .weight = l.o}, a_);
-      AddNorm(l.norm2, adds ? -1 : d_, false);
-      AddGemm({.out = f_, .weight = l.gate_up, .silu_mul = true, .out_type = Sixteen()}, h_);
-      AddGemm({.in2 = x_, .out = x_, .weight = l.down}, f_);
+      AddGemm({.in2 = adds ? x : -1, .out = adds ? x : d, .weight = l.o, .logit_rows = cut}, a);
+      AddNorm(l.norm2, adds ? -1 : d, cut);
+      AddGemm({.out = f, .weight = l.gate_up, .silu_mul = true, .logit_rows = cut, .out_type = Sixteen()},
+              cut ? hl_ : h_);
+      AddGemm({.in2 = x, .out = x, .weight = l.down, .logit_rows = cut}, f);
     }
     final_norm_ = Vector("final_norm", kHidden, 1, 0.1);
     AddNorm(final_norm_, -1, true);
@@ -377,6 +403,7 @@ class TinyModel {
   std::vector<Layer> layers_;
   int embed_ = -1, final_norm_ = -1;
   int x_, h_, qkv_, q_, a_, f_, d_, e_, hl_;
+  int xl_, ql_, al_, dl_, el_;  // of logit rows
 };
 
 }  // namespace lathe::cuda::testing
