@@ -634,7 +634,7 @@ TEST_F(ExecutorTest, OrderAndOverlapOfLaunches) {
 // that adds first, or that gathers rows, is not.
 TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {
   for (const bool fp8 : {false, true}) {
-    Open({.fp8 = fp8, .kv_fp8 = fp8}, false);
+    Open({.fp8 = fp8, .kv_fp8 = fp8, .selects = false}, false);
     for (const int rows : {1, 3, 4, 5, 8}) {
       SCOPED_TRACE(rows);
       std::vector<Sequence> sequences;
