@@ -424,7 +424,7 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
   constexpr int kItems = (kGroup * kDim / 4 + LATHE_THREADS - 1) / LATHE_THREADS;
   float* weights = &shared->out[0][0][0];  // (kGroup, kRoom)
   // Parts that are asked for before their weights are known, where registers hold them.
-  constexpr int kEarly = kItems == 1 ? 6 : 0;
+  constexpr int kEarly = kItems != 1 ? 0 : KV_FP8 ? 4 : 6;
   constexpr int kKnown = 2;  // states of a lane that are read once
   const int64_t stride = static_cast<int64_t>(p.n_kv_heads) * kGroup;
   const int64_t at = static_cast<int64_t>(piece.first_slot) * stride + kv_head * kGroup;
