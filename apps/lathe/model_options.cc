@@ -56,7 +56,8 @@ class BuildTold {
 }  // namespace
 
 void ModelOptions::Declare(Command& command) {
-  command.Argument("MODEL", &path, "An engine file, a model's directory (built once into the cache), or ORG/NAME of a hub");
+  command.Argument("MODEL", &path,
+                   "An engine file, a model's directory (built once into the cache), or ORG/NAME of a hub");
   command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
   command.Option(
       "--target", &target,
@@ -100,7 +101,7 @@ Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& named) {
   LATHE_RETURN_IF_ERROR(options.Fetch());
   OpenOptions open{
       .model = options.path, .dtype = options.dtype, .target = options.target, .engine = options.engine};
-  BuildTold told(options.path);
+  BuildTold told(named.path);
   const OpenEvents events{
       .build = [&](const BuildProgress& now) { told.Build(now); },
       .cancelled = {},
