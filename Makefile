@@ -123,12 +123,14 @@ test-kernels: $(KERNELS)/ready  ## compile every CUDA kernel, and engines, for e
 .PHONY: portable test-gpu
 portable: app  ## build/portable/lathe: stripped, its libraries beside it, for any Linux with this glibc or newer
 	@tools/portable.sh build/portable build/app/bin/lathe
+	@tests/tools/portable_test.sh build/portable
 
 test-gpu:  ## every test that needs a GPU, under 5 minutes; tests/gpu/sanitize.sh for compute-sanitizer
 	@tools/bootstrap.sh test
 	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
-	@cmake --build build/release -j$(JOBS) --target gpu_test
+	@cmake --build build/release -j$(JOBS) --target gpu_test lathe
 	@build/release/gpu_test
+	@tests/gpu/device_test.py --lathe build/release/bin/lathe
 
 test-load: app  ## lathe serve under load and abuse, minutes; SCALE=10 for more (docs/reliability.md)
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/load/run.sh

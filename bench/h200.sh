@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every number that lathe shows on one H200, each from a command of its own: docs/benchmarks-cuda.md says what they mean.
 #
-#   bench/h200.sh [--only SECTION,...] [--out DIR] [--summary DIR]
+#   bench/h200.sh [--only SECTION,...] [--out DIR] [--summary DIR] [--budget SECONDS]
 #
 # --out: one JSON file and one log for each row (default bench/results/h200-TIME); --summary: all rows in one file and
 # the tables, written anew after every section (default the same).
@@ -17,10 +17,33 @@
 #   throughput  offline, everything queued at once: the nine published rows
 #   host        256 streams offline: what the device waits for the host
 #   serve       256 streams through the HTTP server
-#   peers       transformers, plain and compiled with a static cache
+#   peers       transformers, compiled with a static cache and plain
+#   memory      what `lathe plan` says of the engines' memory against what they take; the device's idle time
 #   kernels     matrix products and attention alone (minutes)
 #   table       the tables, from all results in --out
 #
+# Where a machine is had for minutes at a time, one run does not take it all. Seconds on one H200, 16 cores (measured
+# 2026-11, *: computed from the published rates, FACTOR=0):
+#
+#   info 1   synth 11 and build 25 a kind and model (--no-tune 12)   roof 4   kernels 300   memory 15 an engine
+#   one engine:     latency 13   first 4   host 12   serve 14   load 1.5 for each row
+#   batch:          4 inputs at batch 1: 3; batch 256: 32 in 10, 512 in 20*, 2048 in 50*
+#   throughput      128/128 128/2048 128/4096 500/2000 1000/1000 2048/128 2048/2048 5000/500 20000/2000    all
+#     fp8               20      74*     109*      77*        56        34        84*       47*      102*   605
+#     bf16              27      72*     123*      76*        48        26        85*       41*      116*   615
+#   peers: start 20, compiling 60*, static 3 x 3*, plain batch 1 3 x 8, batch 256 9 + 16 + 40*             170
+#
+# So, in calls of ten minutes, with results that add up in one file (--summary; each call makes its engines anew):
+#
+#   KINDS=fp8 ROWS="128/128 128/2048 500/2000 1000/1000 2048/128 5000/500" FACTOR=0 MODELS=llama-3.1-8b \
+#     bench/h200.sh --only build,throughput --budget 560                                          # 36 + 308 s
+#   the same with ROWS="128/4096 2048/2048 20000/2000"                                            # 36 + 295 s
+#   KINDS=bf16 ...                                                                                # likewise
+#   MODELS=llama-3.1-8b KINDS="bf16 fp8" BATCHES="1 256" bench/h200.sh --only build,batch,peers   # 61 + 170 + 170 s
+#   MODELS=mistral-7b bench/h200.sh --only build,latency,first                                    # 61 + 34 s
+#   python3 bench/h200_table.py --merge all.json FIRST/h200.json SECOND/h200.json                 # tables of all
+#
+# --budget SECONDS: rows and sections that would not end within so many seconds of the start, by the table above, are left out and say so.
 # LATHE       the program (default build/gpu/lathe, else build/release/bin/lathe); GPU_TEST likewise
 # MODELS      configs in bench/configs, or folders of checkpoints (default "llama-3.1-8b mistral-7b")
 # TARGET      of `lathe build` (default cuda); KINDS: engines to build (default "bf16 fp8")
@@ -35,13 +58,14 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-ALL="info build right roof latency first batch throughput host serve peers kernels table"
+ALL="info build right roof latency first batch throughput host serve peers memory kernels table"
 ONLY=$ALL RESULTS=bench/results/h200-$(date -u +%Y%m%dT%H%M%SZ) SUMMARY= SECTION=
 while [ $# -gt 0 ]; do
   case $1 in
     --only) ONLY=${2//,/ }; shift 2 ;;
     --out) RESULTS=$2; shift 2 ;;
     --summary) SUMMARY=$2; shift 2 ;;
+    --budget) export BUDGET_END=$((EPOCHSECONDS + $2)); shift 2 ;;
     --section) SECTION=$2; shift 2 ;;  # itself, under a time limit
     *) echo "h200: $1 is no option; see the head of this file" >&2; exit 2 ;;
   esac
@@ -79,6 +103,14 @@ print(json.dumps({"error": (log.splitlines() or [""])[-1][:300], "exit_code": in
 END
   fi
   return $code
+}
+# Whether SECONDS more are left of --budget; says so where they are not.
+affords() {  # WHAT SECONDS
+  [ -z "${BUDGET_END:-}" ] && return 0
+  local left=$((BUDGET_END - EPOCHSECONDS))
+  [ "$2" -le "$left" ] && return 0
+  echo "  $1: left out, takes about $2 s of the $left that are left"
+  return 1
 }
 checkpoint() { if [ -d "$1" ]; then echo "$1"; elif [ -d "models/$1" ]; then echo "models/$1"; else echo "$WORK/$1"; fi; }  # MODEL
 name_of() { basename "$1"; }
@@ -172,11 +204,21 @@ requests() {  # KIND IN OUT
   awk "BEGIN { wave = $tokens / ($2 + $3); if (wave > ${CONCURRENCY:-4096}) wave = ${CONCURRENCY:-4096}
                n = $n * $FACTOR; if (n < wave) n = wave; if (n > $n) n = $n; printf \"%d\", n < 1 ? 1 : n }"
 }
+# Seconds of a row with as many requests as run at once, and its load (the head of this file).
+row_seconds() {  # KIND IN/OUT
+  local table="128/128:20:27 128/2048:74:72 128/4096:109:123 500/2000:77:76 1000/1000:56:48 2048/128:34:26 2048/2048:84:85 5000/500:47:41 20000/2000:102:116"
+  local one
+  for one in $table; do
+    case $one in "$2":*) one=${one#*:}; if [ "$1" = fp8 ]; then echo "${one%:*}"; else echo "${one#*:}"; fi; return ;; esac
+  done
+  echo 60
+}
 nine_rows() {
   local one in out name
   for one in $ROWS; do
     in=${one%/*} out=${one#*/} name=throughput.$(name_of "$1").$2.${one%/*}.${one#*/}
     [ $((in + out)) -le "$(context "$1")" ] || { echo "  $name: left out, longer than the model's context"; continue; }
+    affords "$name" "$(row_seconds "$2" "$one")" || continue
     # shellcheck disable=SC2086
     row "$name" "$LATHE" bench throughput "$(engine "$1" "$2")" $RUN_FLAGS $BATCH_FLAGS --requests "$(requests "$2" "$in" "$out")" \
       --input-len "$in" --output-len "$out" --concurrency "${CONCURRENCY:-4096}" --step-tokens "${STEP_TOKENS:-8192}" \
@@ -221,9 +263,19 @@ section_serve() { each_engine serve; }
 section_peers() {
   local model
   model=${MODELS%% *}
+  affords peers 170 || return
   # shellcheck disable=SC2086
   row "peers.$(name_of "$model")" "$PYTHON" bench/h200_peer.py "$(checkpoint "$model")/config.json" "$RESULTS" $PEER_FLAGS
   cat "$RESULTS/peers.$(name_of "$model").log" | grep ' batch ' | cut -c1-200
+}
+
+section_memory() {
+  local model kind engines=()
+  for model in $MODELS; do
+    for kind in $KINDS; do [ -e "$(engine "$model" "$kind")" ] && engines+=(--engine "$(engine "$model" "$kind")"); done
+  done
+  row memory-run python3 tests/gpu/device_test.py --lathe "$LATHE" --only plan,idle --json "$RESULTS/memory.json" "${engines[@]}"
+  grep -E '^(ok|FAIL)' "$RESULTS/memory-run.log" | cut -c1-300
 }
 
 section_kernels() {

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """The tables of a run of h200.sh from its raw results, as Markdown; standard library.
 
-Usage: h200_table.py RESULTS_DIR [--merge FILE]      (--merge: all raw results in one JSON file as well)
+Usage: h200_table.py RESULTS ... [--merge FILE]      (--merge: all raw results in one JSON file as well)
+
+RESULTS: folders of raw results, or files that --merge wrote; of rows that several have, the last one that did not fail counts.
 """
 import json
 import pathlib
@@ -21,13 +23,26 @@ ONE_STREAM = {"bf16": 250, "fp8": 430}  # tokens a second asked of one stream
 class Results:
     """Raw results by the name of their file."""
 
-    def __init__(self, folder):
+    def __init__(self, sources):
         self.rows = {}
-        for path in sorted(folder.glob("*.json")):
-            try:
-                self.rows[path.stem] = json.loads(path.read_text())
-            except ValueError as error:
-                self.rows[path.stem] = {"error": str(error)}
+        for source in sources:
+            if source.is_dir():
+                for path in sorted(source.glob("*.json")):
+                    self.add(path.stem, path)
+            else:
+                for name, result in json.loads(source.read_text()).items():
+                    self.keep(name, result)
+
+    def add(self, name, path):
+        try:
+            self.keep(name, json.loads(path.read_text()))
+        except ValueError as error:
+            self.keep(name, {"error": str(error)})
+
+    def keep(self, name, result):
+        failed = isinstance(result, dict) and "error" in result
+        if not failed or name not in self.rows:
+            self.rows[name] = result
 
     def of(self, section, parts):
         """(fields of the name after the section, the last `parts` of them one by one; result)."""
@@ -149,13 +164,14 @@ def host_and_server(results):
     rows = []
     for name, result in results.of("host", 1):
         if "error" in result:
-            rows.append([*name, fault(result)] + [""] * 4)
+            rows.append([*name, fault(result)] + [""] * 5)
             continue
         rate = result["output_tokens_per_second"]
         server = (served.get(tuple(name), {}).get("runs") or [{}])[0].get("output_tokens_per_second")
-        rows.append([*name, text(rate), text(result["executor_percent"]), text(result["host_percent"]), text(server), ratio(server, rate)])
-    table("256 streams (asked through HTTP: 0.95 x offline)",
-          ["model", "weights", "offline tok/s", "in the executor, %", "scheduling and text, %", "through HTTP tok/s", "x offline"], rows)
+        rows.append([*name, text(rate), text(result["executor_percent"]), text(result["host_percent"]),
+                     text(result.get("device_idle_percent"), "{:.2f}"), text(server), ratio(server, rate)])
+    table("256 streams (asked: the GPU idle for less than 3 %, through HTTP 0.95 x offline)",
+          ["model", "weights", "offline tok/s", "in the executor, %", "scheduling and text, %", "GPU idle, %", "through HTTP tok/s", "x offline"], rows)
 
 
 def kernels(results):
@@ -169,11 +185,21 @@ def kernels(results):
     table("Matrix products", ["shape", "type", "M", "own us", "cuBLASLt us", "x cuBLASLt", "GB/s", "of reading", "TFLOP/s"], rows)
 
 
+def memory(results):
+    rows = [[one["what"], "yes" if one["holds"] else "no", one["seen"]] for one in results.rows.get("memory", [])]
+    table("Memory as `lathe plan` has it (asked: within 5 %), idle time", ["what", "holds", "seen"], rows)
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    results = Results(folder)
-    if "--merge" in sys.argv:
-        target = pathlib.Path(sys.argv[sys.argv.index("--merge") + 1])
+    arguments, target = sys.argv[1:], None
+    if "--merge" in arguments:
+        at = arguments.index("--merge")
+        target = pathlib.Path(arguments[at + 1])
+        del arguments[at:at + 2]
+    if not arguments:
+        sys.exit(__doc__)
+    results = Results([pathlib.Path(argument) for argument in arguments])
+    if target:
         results.rows.pop(target.stem, None)
         target.write_text(json.dumps(results.rows, indent=1) + "\n")
     roof = results.rows.get("roof", {}).get("read_gbps")
@@ -184,6 +210,7 @@ def main():
     batches(results)
     throughput(results)
     host_and_server(results)
+    memory(results)
     kernels(results)
 
 

@@ -100,14 +100,19 @@ std::vector<Figure> EngineFigures(const EngineStats& before, const EngineStats& 
   const uint64_t steps = after.steps - before.steps;
   const auto share = [seconds](double a, double b) { return seconds > 0 ? 100 * (b - a) / seconds : 0; };
   const auto sequences = static_cast<double>(after.sequences_in_steps - before.sequences_in_steps);
-  return {Figure::Count("steps", "steps", steps),
-          Figure::Number("sequences in a step, mean", "sequences_per_step",
-                         steps > 0 ? sequences / static_cast<double>(steps) : 0, "%.1f"),
-          Figure::Number("in the executor, % of the time", "executor_percent",
-                         share(before.step_seconds, after.step_seconds), "%.1f"),
-          Figure::Number("scheduling and text, % of the time", "host_percent",
-                         share(before.host_seconds, after.host_seconds), "%.1f"),
-          Figure::Count("preemptions", "preemptions", after.preemptions - before.preemptions)};
+  std::vector<Figure> figures{
+      Figure::Count("steps", "steps", steps),
+      Figure::Number("sequences in a step, mean", "sequences_per_step",
+                     steps > 0 ? sequences / static_cast<double>(steps) : 0, "%.1f"),
+      Figure::Number("in the executor, % of the time", "executor_percent",
+                     share(before.step_seconds, after.step_seconds), "%.1f"),
+      Figure::Number("scheduling and text, % of the time", "host_percent",
+                     share(before.host_seconds, after.host_seconds), "%.1f"),
+      Figure::Count("preemptions", "preemptions", after.preemptions - before.preemptions)};
+  if (after.device_seconds > 0)
+    figures.push_back(Figure::Number("GPU idle, % of the time", "device_idle_percent",
+                                     100 - share(before.device_seconds, after.device_seconds), "%.2f"));
+  return figures;
 }
 
 Json ModelToJson(const ModelInfo& model) {

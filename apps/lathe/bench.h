@@ -61,7 +61,8 @@ std::string RenderFigures(std::span<const Figure> figures);
 Json FiguresToJson(std::span<const Figure> figures);
 
 // What the engine did between two looks at its counters that were `seconds` apart: steps, sequences in a
-// step, and the shares of the time that its thread spent in the executor and on its own work.
+// step, the shares of the time that its thread spent in the executor and on its own work, and on a GPU the
+// share in which that computed nothing.
 std::vector<Figure> EngineFigures(const EngineStats& before, const EngineStats& after, double seconds);
 
 // name, dtype, sizes, for JSON.

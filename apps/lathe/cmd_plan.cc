@@ -26,6 +26,7 @@ Json ToJson(const LoadPlan& plan) {
           {"weight_bytes", plan.weight_bytes},
           {"buffer_bytes", plan.buffer_bytes},
           {"workspace_bytes", plan.workspace_bytes},
+          {"cuda_bytes", plan.cuda_bytes},
           {"kv_bytes", plan.kv_bytes},
           {"kv_bytes_per_token", plan.kv_bytes_per_token},
           {"kv_tokens", int64_t{plan.n_pages} * plan.page_size},
@@ -47,6 +48,7 @@ Expected<int> Run(const Options& options) {
   PrintLine("buffers", plan.buffer_bytes,
             StrFormat("steps of %d rows, %d sequences", plan.max_step_tokens, plan.max_sequences));
   if (plan.workspace_bytes > 0) PrintLine("workspaces", plan.workspace_bytes, "");
+  if (plan.cuda_bytes > 0) PrintLine("CUDA itself", plan.cuda_bytes, "its context, kernels and graphs");
   PrintLine("keys and values", plan.kv_bytes,
             StrFormat("%lld tokens of %s: %lld sequences of %d, the longest", tokens,
                       FormatBytes(static_cast<double>(plan.kv_bytes_per_token)).c_str(),
@@ -72,7 +74,7 @@ void AddPlan(Command& root) {
                  "Of what the GPU has free beside weights and buffers, for keys and values; 0: 0.9");
   command.Option("--device", &options->engine.device, "Which GPU, as lathe devices counts them");
   command.Flag("--deterministic", &options->engine.deterministic, "As for lathe run");
-  command.Bytes("--memory", &options->memory, "Plan for a GPU with this much free",
+  command.Bytes("--memory", &options->memory, "Plan for a GPU with this much free before lathe starts",
                 "what --device has free now");
   command.Flag("--json", &options->json, "Print JSON");
   command.OnRun([options] { return Run(*options); });

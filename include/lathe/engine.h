@@ -67,6 +67,7 @@ struct EngineStats {
   uint64_t sequences_in_steps = 0;  // summed over all steps
   double step_seconds = 0;          // inside the executor
   double host_seconds = 0;          // scheduling, sampling policy, text
+  double device_seconds = 0;        // that a GPU computed, by its own clock; up to a step late; 0 on CPUs
   double last_step_time = 0;        // monotonic seconds when the last step ended (progress, for health)
   bool accepting = true;  // false: it failed for good (device, damaged weights) and must be loaded again
 };

@@ -30,10 +30,10 @@ def model():
 class Server:
     """with Server("--max-sequences", "64") as server: ... server.url ..."""
 
-    def __init__(self, *flags, model_path=None, wait=True, key=None):
+    def __init__(self, *flags, model_path=None, wait=True, key=None, env=None):
         self.log = tempfile.NamedTemporaryFile("w+", prefix="lathe-serve-", suffix=".log", delete=False)
         self.unexpected = True  # its end, if it comes
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("LATHE_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LATHE_")} | (env or {})
         command = [str(program()), "serve", model_path or model(), "--port", "0", *flags]
         self.started = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -150,8 +150,16 @@ Expected<std::unique_ptr<Device>> Device::Open(const Driver& driver, int ordinal
   std::unique_ptr<Device> device(new Device(driver, info));
   const abi::DriverTable& api = driver.table();
   LATHE_RETURN_IF_ERROR(driver.Check(api.device_get(&device->handle_, ordinal), "cuDeviceGet"));
-  LATHE_RETURN_IF_ERROR(
-      driver.Check(api.primary_ctx_retain(&device->context_, device->handle_), "cuDevicePrimaryCtxRetain"));
+  const Status opened =
+      driver.Check(api.primary_ctx_retain(&device->context_, device->handle_), "cuDevicePrimaryCtxRetain");
+  if (opened.code() == StatusCode::kResourceExhausted)
+    return Error(
+        StatusCode::kResourceExhausted,
+        "device %d (%s) is full: other processes (nvidia-smi lists them) leave too little of its %.1f GiB "
+        "for CUDA to start (%s)",
+        ordinal, info.name.c_str(), static_cast<double>(info.memory_bytes) / (1 << 30),
+        opened.message().c_str());
+  LATHE_RETURN_IF_ERROR(opened);
   LATHE_RETURN_IF_ERROR(device->Bind());
   return device;
 }

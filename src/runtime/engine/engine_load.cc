@@ -150,6 +150,8 @@ Expected<CudaExecutorOptions> CudaOptionsOf(const EngineReader& file, const Mode
   exec.max_sequences = options.max_sequences > 0 ? options.max_sequences : kDefaultSequences;
   exec.max_positions = options.max_context;
   exec.model_positions = spec.max_positions;
+  for (const BlobInfo& blob : file.blobs())
+    if (blob.name == "kernels") exec.kernel_bytes = blob.size;
   exec.kv_bytes = options.kv_bytes;
   exec.memory_fraction = options.gpu_memory_fraction;
   exec.rope = RopeOf(spec);
@@ -181,6 +183,7 @@ Expected<LoadPlan> PlanOnCuda(const EngineReader& file, const ModelSpec& spec, c
       .weight_bytes = sizes.memory.weight_bytes,
       .buffer_bytes = sizes.memory.buffer_bytes,
       .workspace_bytes = sizes.memory.workspace_bytes,
+      .cuda_bytes = sizes.memory.loaded_bytes + sizes.memory.context_bytes,
       .kv_bytes = sizes.memory.kv_bytes,
       .kv_bytes_per_token = sizes.memory.kv_bytes_per_page / static_cast<uint64_t>(plans[0].page_size)};
 }

@@ -104,6 +104,7 @@ void EngineCore::RunStep() {
     scheduler_.DropStep();
   for (const auto& [request, index] : ended_in_step_) scheduler_.FinishSequence(request, index);
   ended_in_step_.clear();
+  if (status.ok() && scheduler_.idle()) counts_.device_seconds = executor_->device_seconds();
   if (!status.ok())
     DeviceFailed(status);
   else if (DeliverAtOnce())
@@ -114,6 +115,7 @@ void EngineCore::RunStep() {
 // sequences take as long as a good part of a step.
 Status EngineCore::RunOnDevice(const Step& step) {
   LATHE_RETURN_IF_ERROR(executor_->Begin(step));
+  counts_.device_seconds = executor_->device_seconds();  // up to the step before
   step_runs_ = true;
   Deliver();
   step_runs_ = false;

@@ -81,6 +81,10 @@ class StepExecutor {
   }
   virtual Status Finish(StepResult* result) { return Execute(*begun_, result); }
 
+  // Seconds that the device computed, by its own clock, in all steps but one that runs; 0 where that is not
+  // known.
+  virtual double device_seconds() { return 0; }
+
  private:
   const Step* begun_ = nullptr;
 };

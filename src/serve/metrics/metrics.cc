@@ -102,6 +102,8 @@ void AddEngine(const EngineStats& s, Page* page) {
                    "host (scheduling, sampling policy, text).");
   Page::AddCounter(time, s.step_seconds, {{"part", "device"}});
   Page::AddCounter(time, s.host_seconds, {{"part", "host"}});
+  page->Counter("lathe_gpu_seconds_total", "Time that the GPU computed, by its own clock; 0 on a CPU.",
+                s.device_seconds);
 
   page->Counter("lathe_prompt_tokens_total", "Prompt tokens of admitted requests, cached ones included.",
                 Number(s.prompt_tokens));

@@ -34,7 +34,7 @@ EngineStats TestStats() {
   s.pages_total = 100, s.pages_used = 25, s.pages_cached = 15, s.page_size = 16;
   s.steps = 7, s.prompt_tokens = 70, s.cached_tokens = 32, s.generated_tokens = (uint64_t{1} << 53) - 1;
   s.submitted = 9, s.finished = 4, s.cancelled = 2, s.failed = 1, s.preemptions = 5, s.recomputed_tokens = 6;
-  s.step_seconds = 0.1, s.host_seconds = 0.02;
+  s.step_seconds = 0.1, s.host_seconds = 0.02, s.device_seconds = 0.09;
   return s;
 }
 
@@ -87,6 +87,7 @@ TEST(Metrics, Values) {
   EXPECT_EQ(Value(f, "lathe_generated_tokens_total"), 9007199254740991.0);
   EXPECT_EQ(Value(f, "lathe_step_seconds_total", {{"part", "device"}}), 0.1);
   EXPECT_EQ(Value(f, "lathe_step_seconds_total", {{"part", "host"}}), 0.02);
+  EXPECT_EQ(Value(f, "lathe_gpu_seconds_total"), 0.09);
   EXPECT_EQ(Value(f, "lathe_engine_requests_total", {{"outcome", "cancelled"}}), 2);
   EXPECT_EQ(Value(f, "lathe_prefix_cache_hits_total"), 32);
 

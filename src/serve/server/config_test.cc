@@ -65,8 +65,10 @@ TEST(Config, FileEnvironmentAndFlagsInTheirOrder) {
           "port: 1\nmax_body_bytes: 2M\nmodel_aliases: [a, b]\nprefix_cache: false\n# x\nhost: \"::1\"\n",
           "c.yaml", &out)),
       "ok");
-  const char* environment[] = {"HOME=/", "LATHE_PORT=2", "LATHE_MAX_CONNECTIONS=7", "LATHE_ISA=avx2",
-                               nullptr};
+  // Names of other parts of lathe are no settings, and no fault.
+  const char* environment[] = {
+      "HOME=/",         "LATHE_PORT=2",     "LATHE_MAX_CONNECTIONS=7", "LATHE_ISA=avx2",
+      "LATHE_NVRTC=/x", "LATHE_LIBCUDA=/x", "LATHE_STEP_TIMEOUT=9",    nullptr};
   ASSERT_EQ(Message(ApplyEnvironment(environment, &out)), "ok");
   ASSERT_EQ(Message(SetFromText(*FindSetting("max_connections"), "8", "flag --max-connections", &out)), "ok");
   EXPECT_EQ(out.config.port, 2);

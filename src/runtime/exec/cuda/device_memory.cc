@@ -8,16 +8,9 @@ namespace lathe::cuda {
 Status DeviceMemory::Take(const Device& device, int64_t bytes, bool zero, const Stream& stream,
                           abi::DevicePtr* address) {
   if (bytes == 0) return Status::Ok();
-  auto buffer = DeviceBuffer::Allocate(device, bytes);
-  if (!buffer.ok() && buffer.status().code() == StatusCode::kResourceExhausted)
-    return Error(
-        StatusCode::kResourceExhausted,
-        "%s; the memory was free when it was planned, so another process took it meanwhile: try again, or "
-        "leave it more with --gpu-memory-fraction",
-        buffer.status().message().c_str());
-  LATHE_RETURN_IF_ERROR(buffer.status());
-  *address = buffer->address();
-  buffers_.push_back(*std::move(buffer));
+  LATHE_ASSIGN_OR_RETURN(DeviceBuffer buffer, DeviceBuffer::Allocate(device, bytes));
+  *address = buffer.address();
+  buffers_.push_back(std::move(buffer));
   return zero ? Fill(device, *address, 0, bytes, stream.get()) : Status::Ok();
 }
 

@@ -1,9 +1,12 @@
 #include "runtime/exec/cuda/executor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "base/bf16.h"
 #include "base/check.h"
@@ -14,6 +17,7 @@
 #include "runtime/exec/cuda/op_times.h"
 #include "runtime/exec/cuda/program.h"
 #include "runtime/exec/cuda/sizes.h"
+#include "runtime/exec/cuda/step_clock.h"
 #include "runtime/exec/cuda/upload_weights.h"
 
 namespace lathe {
@@ -33,6 +37,7 @@ struct DeviceState {
   std::unique_ptr<Device> device;
   Stream stream;
   Event done;
+  StepClock clock;
   DeviceMemory memory;
   PinnedBuffer upload, download, rope_tables;
   DeviceBuffer spill;
@@ -53,9 +58,12 @@ class CudaExecutor final : public StepExecutor {
   bool overlaps() const override { return true; }
   Status Begin(const Step& step) override;
   Status Finish(StepResult* result) override;
+  double device_seconds() override;
 
  private:
   Status ReadEnvironment();
+  Status Load(const EngineReader& engine, const KernelBlob& blob);
+  Status NoteMemory(const char* part) const;
   Status Size(const EngineReader& engine, uint64_t weight_blob_bytes);
   Status UploadAll(const EngineReader& engine);
   Status BindProgram();
@@ -94,6 +102,7 @@ class CudaExecutor final : public StepExecutor {
   const Step* step_ = nullptr;  // begun
   Status fault_;                // not ok: the device is lost
   bool hung_ = false;
+  bool takes_device_memory_ = true;  // see Load
 };
 
 // What still runs cannot be waited for, and freeing memory would wait: all of it is left to the end of the
@@ -122,15 +131,47 @@ Status CudaExecutor::Open(const EngineReader& engine) {
   LATHE_ASSIGN_OR_RETURN(const auto kernels, engine.Blob("kernels"));
   LATHE_ASSIGN_OR_RETURN(const KernelBlob blob, KernelBlob::Parse(kernels, engine.path()));
   LATHE_RETURN_IF_ERROR(Size(engine, weights.size()));
+  if (injected_.kind == InjectedFault::kLoad)
+    std::this_thread::sleep_for(std::chrono::seconds(injected_.step));
+  const Status status = Load(engine, blob);
+  if (!takes_device_memory_ || status.code() != StatusCode::kResourceExhausted) return status;
+  return Error(
+      StatusCode::kResourceExhausted,
+      "device %d (%s) ran out of memory while the engine was loaded: %s; there was enough when it was "
+      "planned, so another process took it meanwhile: try again, or leave others more with "
+      "--gpu-memory-fraction",
+      options_.device, device().info().name.c_str(), status.message().c_str());
+}
+
+// All that takes memory. takes_device_memory_: when it fails, whether that of the device was asked for.
+Status CudaExecutor::Load(const EngineReader& engine, const KernelBlob& blob) {
+  LATHE_RETURN_IF_ERROR(NoteMemory("CUDA's context"));
   LATHE_ASSIGN_OR_RETURN(state_->stream, NewStream(device()));
   LATHE_ASSIGN_OR_RETURN(state_->done, NewEvent(device()));
+  LATHE_ASSIGN_OR_RETURN(state_->clock, StepClock::Make(device()));
   LATHE_ASSIGN_OR_RETURN(state_->memory,
                          DeviceMemory::Allocate(device(), plan_, sizes_, caps_, state_->stream));
+  LATHE_RETURN_IF_ERROR(NoteMemory("weights, buffers, workspaces, keys and values"));
+  takes_device_memory_ = false;  // of the host, from here on
   LATHE_RETURN_IF_ERROR(UploadAll(engine));
+  takes_device_memory_ = true;
+  LATHE_RETURN_IF_ERROR(NoteMemory("uploading"));
   LATHE_ASSIGN_OR_RETURN(state_->kernels, KernelSet::Load(device(), blob));
   LATHE_RETURN_IF_ERROR(BindProgram());
   LATHE_RETURN_IF_ERROR(Synchronize(state_->stream));
-  return CaptureGraphs();
+  LATHE_RETURN_IF_ERROR(NoteMemory("kernels"));
+  LATHE_RETURN_IF_ERROR(CaptureGraphs());
+  return NoteMemory("graphs");
+}
+
+// With LATHE_CUDA_MEMORY=1: what is free after a part of opening.
+Status CudaExecutor::NoteMemory(const char* part) const {
+  const char* wanted = std::getenv("LATHE_CUDA_MEMORY");
+  if (wanted == nullptr || std::strcmp(wanted, "1") != 0) return Status::Ok();
+  LATHE_ASSIGN_OR_RETURN(const Device::Memory memory, device().MemoryNow());
+  std::fprintf(stderr, "cuda memory: %lld bytes free after %s\n", static_cast<long long>(memory.free_bytes),
+               part);
+  return Status::Ok();
 }
 
 Status CudaExecutor::ReadEnvironment() {
@@ -274,9 +315,21 @@ Status CudaExecutor::Start(const Step& step) {
   LATHE_RETURN_IF_ERROR(CopyInput());
   const bool in_graph = bucket != nullptr && input_.sampled_rows > 0 && input_.only_greedy &&
                         !injected_.In(InjectedFault::kNan, n_steps_);
+  LATHE_RETURN_IF_ERROR(state_->clock.Start(state_->stream));
+  const double launch = NowSeconds();
   LATHE_RETURN_IF_ERROR(LaunchStep(bucket, in_graph));
+  const double launched = NowSeconds();
   if (!in_graph) LATHE_RETURN_IF_ERROR(LaunchSampling());
-  return StartDownload();
+  LATHE_RETURN_IF_ERROR(StartDownload());
+  // A graph begins when all of it is launched, single kernels each by itself.
+  LATHE_RETURN_IF_ERROR(state_->clock.End(state_->stream, bucket != nullptr ? launched - launch : 0));
+  return state_->clock.AddPrevious();
+}
+
+double CudaExecutor::device_seconds() {
+  if (state_ == nullptr) return 0;
+  if (step_ == nullptr && fault_.ok()) (void)state_->clock.AddLast();  // no more than it knows
+  return state_->clock.seconds();
 }
 
 Status CudaExecutor::Take(const Step& step, StepResult* result) {

@@ -23,6 +23,7 @@ struct CudaExecutorOptions {
   int max_sequences = 256;               // of a step; also its logit rows
   int max_positions = 0;  // longest sequence wanted; 0: model_positions, less where memory is short
   int model_positions = 0;
+  uint64_t kernel_bytes = 0;   // of the engine's compiled kernels
   uint64_t kv_bytes = 0;       // 0: memory_fraction of what is free beside the rest
   double memory_fraction = 0;  // 0: 0.9
   RopeSource rope = {};
@@ -37,15 +38,16 @@ struct CudaExecutorOptions {
 // on; twice as many make a step that long that everybody who decodes beside it notices, and cost memory.
 inline constexpr int kCudaStepRows = 4096;
 
-// Device memory that a plan takes, before anything is allocated and without a device (lathe plan). CUDA
-// itself takes some 500 MiB more.
+// Device memory that a plan takes, before anything is allocated and without a device (lathe plan).
 struct CudaMemoryPlan {
   uint64_t weight_bytes = 0;
   uint64_t buffer_bytes = 0;     // activations and logits
   uint64_t workspace_bytes = 0;  // parts of attention, widened pages, upload and download
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_page = 0;  // all layers
-  uint64_t fixed_bytes() const { return weight_bytes + buffer_bytes + workspace_bytes; }
+  uint64_t loaded_bytes = 0;       // of CUDA: loaded kernels, captured graphs
+  uint64_t context_bytes = 0;      // of CUDA, before anything: taken when the device is opened
+  uint64_t fixed_bytes() const { return weight_bytes + buffer_bytes + workspace_bytes + loaded_bytes; }
 };
 
 // What an executor is opened for, after everything that was left to choose is chosen.
@@ -53,13 +55,13 @@ struct CudaSizes {
   int max_step_rows = 0, max_sequences = 0, max_positions = 0, n_pages = 0;
   CudaMemoryPlan memory;
 };
-// `free_bytes`: of the device. kInvalidArgument for a context that the model does not have;
+// `free_bytes`: of the device once it is open. kInvalidArgument for a context that the model does not have;
 // kResourceExhausted when it does not fit, with what would.
 Expected<CudaSizes> SizeCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
                                      const cuda::GemmChip& chip, uint64_t free_bytes);
 
-// The same for a chip of the plan's kind with `free_bytes`; 0: the device of the options, with what it has
-// free.
+// The same for a chip of the plan's kind with `free_bytes` before it is open; 0: the device of the options,
+// with what it has free.
 Expected<CudaSizes> PlanCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
                                      uint64_t free_bytes);
 
@@ -68,10 +70,10 @@ Expected<CudaSizes> PlanCudaExecutor(const Plan& plan, const CudaExecutorOptions
 Status CheckCudaTarget(const EngineReader& engine, const cuda::DeviceInfo& device, int driver_version);
 
 // Opens the device, sizes everything, uploads the weights. `engine` is not needed afterwards. Environment:
-// LATHE_PROFILE=1 prints where the time goes (steps are slower), LATHE_CUDA_SYNC=1 waits for each op, so that
-// a fault names it, LATHE_STEP_TIMEOUT and LATHE_FAULT as docs/contracts/cuda.md says.
-// The executor may be called from any one thread at a time. A step that failed leaves it dead: every later
-// one fails with the same Status, and nothing is launched.
+// LATHE_PROFILE=1 prints where the time goes (steps are slower), LATHE_CUDA_MEMORY=1 what each part of
+// opening takes, LATHE_CUDA_SYNC=1 waits for each op, so that a fault names it, LATHE_STEP_TIMEOUT and
+// LATHE_FAULT as docs/contracts/cuda.md says. The executor may be called from any one thread at a time. A
+// step that failed leaves it dead: every later one fails with the same Status, and nothing is launched.
 Expected<std::unique_ptr<StepExecutor>> OpenCudaExecutor(const EngineReader& engine, Plan plan,
                                                          const CudaExecutorOptions& options);
 

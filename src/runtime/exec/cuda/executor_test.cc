@@ -462,22 +462,27 @@ TEST_F(ExecutorTest, EnginesThatDoNotRunHere) {
   EXPECT_NE(status_.message().find("no kernel 'embed_128'"), std::string::npos) << status_.message();
 }
 
-TEST_F(ExecutorTest, AGpuThatIsTooSmallSaysWhatWouldFit) {
+// The fake's clock: 10 us a kernel. Launching a graph is taken off, and takes the fake no time to speak of.
+TEST_F(ExecutorTest, DeviceSecondsAreThoseOfItsClock) {
   Open({});
-  executor_.reset();
-  options_.kv_bytes = 0;
-  options_.max_positions = TinyModel::kPositions;
-  FakeDriver::Get().devices[0].memory = size_t{7} << 20;
-  EXPECT_EQ(TryOpen().code(), StatusCode::kResourceExhausted) << status_.message();
-  EXPECT_NE(status_.message().find("the GPU is too small"), std::string::npos) << status_.message();
-}
-
-TEST_F(ExecutorTest, MemoryIsWhatWasPlanned) {
-  Open({});
-  const auto sizes = SizeCudaExecutor(model_->plan(), options_, TypicalChip(90), size_t{64} << 20);
-  ASSERT_TRUE(sizes.ok());
-  const auto planned = static_cast<double>(sizes->memory.fixed_bytes() + sizes->memory.kv_bytes);
-  EXPECT_NEAR(static_cast<double>(FakeDriver::Get().allocated), planned, 0.01 * planned);
+  EXPECT_EQ(executor_->device_seconds(), 0);
+  Sequence a = NewSequence(40);
+  FakeDriver::Get().launches.clear();
+  AddSlice(&a, 30, true);
+  ASSERT_TRUE(executor_->Begin(step_).ok());
+  EXPECT_EQ(executor_->device_seconds(), 0);  // it runs
+  ASSERT_TRUE(executor_->Finish(&result_).ok());
+  const double want = 10e-6 * static_cast<double>(FakeDriver::Get().launches.size());
+  EXPECT_NEAR(executor_->device_seconds(), want, 1e-6);
+  EXPECT_NEAR(executor_->device_seconds(), want, 1e-6);  // counted once
+  NewStep();
+  FakeDriver::Get().us_per_launch = 1e6;
+  for (int i = 0; i < 3; ++i) {
+    AddSlice(&a, 1, true);
+    ASSERT_TRUE(executor_->Execute(step_, &result_).ok());
+    NewStep();
+  }
+  EXPECT_GT(executor_->device_seconds(), 30);
 }
 
 // ---- faults ----
@@ -596,7 +601,7 @@ TEST_F(InjectedFaultTest, LogitIsNotANumber) {
 TEST_F(InjectedFaultTest, EnvironmentIsChecked) {
   Open({});
   executor_.reset();
-  for (const char* bad : {"launch", "launch:", "launch:0", "hang:-1", "nan:2x", "fire:1"}) {
+  for (const char* bad : {"launch", "launch:", "launch:0", "hang:-1", "nan:2x", "load:x", "fire:1"}) {
     setenv("LATHE_FAULT", bad, 1);
     EXPECT_EQ(TryOpen().code(), StatusCode::kInvalidArgument) << bad;
   }

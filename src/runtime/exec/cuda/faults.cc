@@ -26,15 +26,19 @@ Expected<InjectedFault> ParseInjectedFault(const char* text) {
   if (text == nullptr || *text == '\0') return fault;
   for (const auto& [name, kind] : {std::pair{"launch:", InjectedFault::kLaunch},
                                    {"hang:", InjectedFault::kHang},
-                                   {"nan:", InjectedFault::kNan}}) {
+                                   {"nan:", InjectedFault::kNan},
+                                   {"load:", InjectedFault::kLoad}}) {
     if (std::strncmp(text, name, std::strlen(name)) != 0) continue;
     char* end = nullptr;
     fault.step = std::strtoll(text + std::strlen(name), &end, 10);
     fault.kind = kind;
     if (*end == '\0' && fault.step > 0) return fault;
   }
-  return Error(StatusCode::kInvalidArgument,
-               "LATHE_FAULT must be launch:N, hang:N or nan:N with the number of a step, but is '%s'", text);
+  return Error(
+      StatusCode::kInvalidArgument,
+      "LATHE_FAULT must be launch:N, hang:N or nan:N with the number of a step, or load:N with a number "
+      "of seconds, but is '%s'",
+      text);
 }
 
 Expected<double> ParseStepTimeout(const char* text) {

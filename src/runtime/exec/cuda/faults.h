@@ -9,10 +9,11 @@
 namespace lathe::cuda {
 
 // LATHE_FAULT=launch:N, hang:N or nan:N: in step N (from 1 on) a launch fails, the end of the step is never
-// seen, or the first row of logits has a NaN.
+// seen, or the first row of logits has a NaN. LATHE_FAULT=load:N: loading waits N seconds between looking
+// what memory is free and taking it, so that somebody else can.
 struct InjectedFault {
-  enum Kind { kNone, kLaunch, kHang, kNan } kind = kNone;
-  int64_t step = 0;
+  enum Kind { kNone, kLaunch, kHang, kNan, kLoad } kind = kNone;
+  int64_t step = 0;  // kLoad: seconds
   bool In(Kind k, int64_t now) const { return kind == k && step == now; }
 };
 // kInvalidArgument for anything else; kNone when it is not set.

@@ -113,6 +113,26 @@ constexpr int kFewSequences = 8, kFewRows = 256;  // what a small device is aske
 double GiB(double bytes) { return bytes / (1 << 30); }
 int64_t PagesFor(int64_t tokens) { return (tokens + cuda::kPageSize - 1) / cuda::kPageSize; }
 
+// CUDA gives out memory in such pieces; smaller allocations share one.
+uint64_t Rounding(uint64_t bytes) {
+  constexpr uint64_t kPiece = uint64_t{2} << 20;
+  return bytes < kPiece / 2 ? 0 : (kPiece - bytes % kPiece) % kPiece;
+}
+
+// What CUDA takes of the device when it is opened: for each multiprocessor mostly the stacks of its threads.
+uint64_t ContextBytes(const cuda::GemmChip& chip) {
+  constexpr uint64_t kBase = uint64_t{200} << 20, kEach = uint64_t{2} << 20;
+  return kBase + kEach * static_cast<uint64_t>(chip.multiprocessors);
+}
+
+// Kernels as loaded, and graphs: two for each number of rows, a node for each op.
+uint64_t LoadedBytes(const Plan& plan, const CudaExecutorOptions& options, const CudaSizes& sizes) {
+  constexpr uint64_t kGraph = 128 << 10, kNode = 1 << 10;
+  if (!options.graphs || options.deterministic) return options.kernel_bytes;
+  const auto graphs = 2 * static_cast<uint64_t>(cuda::DecodeBuckets(sizes.max_sequences).size());
+  return options.kernel_bytes + graphs * (kGraph + kNode * static_cast<uint64_t>(plan.ops.size() + 2));
+}
+
 CudaMemoryPlan MemoryOf(const Plan& plan, const CudaExecutorOptions& options, const cuda::GemmChip& chip,
                         const CudaSizes& sizes) {
   const cuda::StepCaps caps = cuda::CapsOf(plan, sizes, options, chip);
@@ -121,19 +141,41 @@ CudaMemoryPlan MemoryOf(const Plan& plan, const CudaExecutorOptions& options, co
     memory.weight_bytes = std::max(memory.weight_bytes, w.offset + w.bytes);
   memory.buffer_bytes = static_cast<uint64_t>(cuda::BufferOffsets(plan, caps).back());
   memory.workspace_bytes = static_cast<uint64_t>(cuda::WorkspacesOf(plan, caps, chip).total());
+  memory.context_bytes = ContextBytes(chip);
+  memory.loaded_bytes = LoadedBytes(plan, options, sizes) + Rounding(memory.weight_bytes) +
+                        Rounding(memory.buffer_bytes) + Rounding(memory.workspace_bytes);
   memory.kv_bytes_per_page =
       static_cast<uint64_t>(caps.shape.page_bytes()) * static_cast<uint64_t>(plan.n_layers);
   memory.kv_bytes = memory.kv_bytes_per_page * static_cast<uint64_t>(sizes.n_pages);
   return memory;
 }
 
-// Bytes for KV pages at these sizes; 0: not even the rest fits.
-uint64_t KvBudget(const CudaExecutorOptions& options, const CudaMemoryPlan& memory, uint64_t free_bytes) {
-  if (memory.fixed_bytes() >= free_bytes) return 0;
-  const uint64_t room = free_bytes - memory.fixed_bytes();
-  if (options.kv_bytes > 0) return options.kv_bytes <= room ? options.kv_bytes : 0;
-  const double fraction = options.memory_fraction > 0 ? options.memory_fraction : kDefaultFraction;
-  return static_cast<uint64_t>(static_cast<double>(room) * std::min(1.0, fraction));
+// More than all sequences at their longest, and as much again for prefixes, is of no use; kernels count
+// rows of a layer's pool in 31 bits.
+int64_t MostPages(const Plan& plan, const CudaSizes& sizes) {
+  const int64_t useful = 2 * PagesFor(sizes.max_positions) * sizes.max_sequences;
+  const int64_t countable = (int64_t{1} << 31) / (2 * cuda::kPageSize * plan.n_kv_heads) - 1;
+  return std::min(useful, countable);
+}
+
+// What is left for KV pages.
+uint64_t RoomFor(const CudaMemoryPlan& memory, uint64_t free_bytes) {
+  return free_bytes > memory.fixed_bytes() ? free_bytes - memory.fixed_bytes() : 0;
+}
+
+// KV pages at these sizes; 0: what was asked for, or not even the rest fits.
+int64_t PagesOf(const Plan& plan, const CudaExecutorOptions& options, const CudaSizes& sizes,
+                const CudaMemoryPlan& memory, uint64_t free_bytes) {
+  const uint64_t room = RoomFor(memory, free_bytes), page = memory.kv_bytes_per_page;
+  const auto most = static_cast<uint64_t>(MostPages(plan, sizes));
+  if (options.kv_bytes > 0) {
+    const uint64_t pages = std::min(options.kv_bytes / page, most);
+    return pages * page <= room ? static_cast<int64_t>(pages) : 0;
+  }
+  const double fraction =
+      options.memory_fraction > 0 ? std::min(1.0, options.memory_fraction) : kDefaultFraction;
+  return static_cast<int64_t>(
+      std::min(static_cast<uint64_t>(static_cast<double>(room) * fraction) / page, most));
 }
 
 // What of this engine would fit, as a clause.
@@ -143,41 +185,41 @@ std::string WhatFits(const Plan& plan, CudaExecutorOptions options, const cuda::
   CudaSizes sizes;
   sizes.max_step_rows = kFewRows;
   sizes.max_sequences = kFewSequences;
-  sizes.max_positions = context;
-  const CudaMemoryPlan memory = MemoryOf(plan, options, chip, sizes);
-  const int64_t tokens =
-      static_cast<int64_t>(KvBudget(options, memory, free_bytes) / memory.kv_bytes_per_page) *
-      cuda::kPageSize;
-  if (tokens == 0) return "no context at all would fit: use a larger GPU, or weights of fewer bits";
-  return StrFormat(
-      "a context of %lld tokens (--context) would fit, with at most %d sequences at once and %d rows a step",
-      static_cast<long long>(std::min<int64_t>(tokens, context)), kFewSequences, kFewRows);
+  // Workspaces grow with the context, too.
+  for (sizes.max_positions = context; sizes.max_positions > 0; sizes.max_positions /= 2) {
+    const CudaMemoryPlan memory = MemoryOf(plan, options, chip, sizes);
+    const int64_t pages = PagesOf(plan, options, sizes, memory, free_bytes);
+    if (pages == 0) continue;
+    const auto longest = static_cast<int>(std::min<int64_t>(pages * cuda::kPageSize, sizes.max_positions));
+    return StrFormat(
+        "what would fit: a context of %d tokens and %d sequences at once in steps of %d rows (lathe serve "
+        "--context %d --max-sequences %d --max-step-tokens %d)",
+        longest, kFewSequences, kFewRows, longest, kFewSequences, kFewRows);
+  }
+  return "no context at all would fit: use a larger GPU, or weights of fewer bits";
 }
 
 Status TooSmall(const Plan& plan, const CudaExecutorOptions& options, const cuda::GemmChip& chip,
                 const CudaSizes& sizes, uint64_t free_bytes) {
   const CudaMemoryPlan memory = MemoryOf(plan, options, chip, sizes);
-  const auto pages = static_cast<uint64_t>(PagesFor(sizes.max_positions));
-  const std::string budget = options.kv_bytes > 0 ? StrFormat(" and %.2f GiB were asked for KV pages",
-                                                              GiB(static_cast<double>(options.kv_bytes)))
-                                                  : "";
+  const uint64_t one = static_cast<uint64_t>(PagesFor(sizes.max_positions)) * memory.kv_bytes_per_page;
+  const uint64_t room = RoomFor(memory, free_bytes);
+  std::string asked, mend;
+  if (options.kv_bytes > 0)
+    asked = StrFormat(" and %.2f GiB were asked for KV pages", GiB(static_cast<double>(options.kv_bytes)));
+  if (options.kv_bytes > 0 && room >= one)
+    mend = StrFormat("what would fit: --kv-bytes %lldM, %lld sequences of %d tokens",
+                     static_cast<long long>(room >> 20), static_cast<long long>(room / one),
+                     sizes.max_positions);
+  else
+    mend = WhatFits(plan, options, chip, free_bytes, sizes.max_positions);
   return Error(
       StatusCode::kResourceExhausted,
       "the GPU is too small: weights take %.2f GiB, %d sequences in steps of %d rows %.2f GiB, one context "
       "of %d tokens %.2f GiB%s, but %.2f GiB are free; %s",
       GiB(static_cast<double>(memory.weight_bytes)), sizes.max_sequences, sizes.max_step_rows,
-      GiB(static_cast<double>(memory.buffer_bytes + memory.workspace_bytes)), sizes.max_positions,
-      GiB(static_cast<double>(pages * memory.kv_bytes_per_page)), budget.c_str(),
-      GiB(static_cast<double>(free_bytes)),
-      WhatFits(plan, options, chip, free_bytes, sizes.max_positions).c_str());
-}
-
-// More than all sequences at their longest, and as much again for prefixes, is of no use; kernels count
-// rows of a layer's pool in 31 bits.
-int64_t MostPages(const Plan& plan, const CudaSizes& sizes) {
-  const int64_t useful = 2 * PagesFor(sizes.max_positions) * sizes.max_sequences;
-  const int64_t countable = (int64_t{1} << 31) / (2 * cuda::kPageSize * plan.n_kv_heads) - 1;
-  return std::min(useful, countable);
+      GiB(static_cast<double>(memory.fixed_bytes() - memory.weight_bytes)), sizes.max_positions,
+      GiB(static_cast<double>(one)), asked.c_str(), GiB(static_cast<double>(free_bytes)), mend.c_str());
 }
 
 }  // namespace
@@ -200,20 +242,17 @@ Expected<CudaSizes> SizeCudaExecutor(const Plan& plan, const CudaExecutorOptions
     sizes.max_positions = context;
     sizes.n_pages = 0;
     sizes.memory = MemoryOf(plan, options, chip, sizes);
-    const uint64_t budget = KvBudget(options, sizes.memory, free_bytes);
-    int64_t n_pages = static_cast<int64_t>(budget / sizes.memory.kv_bytes_per_page);
-    n_pages = std::min(n_pages, MostPages(plan, sizes));
+    const int64_t n_pages = PagesOf(plan, options, sizes, sizes.memory, free_bytes);
     const bool last = n == rows.back() || options.kv_bytes > 0;
     if (n_pages < PagesFor(context)) {
       if (!last || (n_pages == 0 && n != rows.back())) continue;
-      if (options.max_positions > 0 && n_pages > 0 && options.kv_bytes > 0)
-        return Error(
-            StatusCode::kInvalidArgument,
-            "a context of %d tokens needs %.2f GiB of KV cache, the budget is %.2f GiB; raise --kv-bytes or "
-            "lower --context",
-            context,
-            GiB(static_cast<double>(PagesFor(context)) * static_cast<double>(sizes.memory.kv_bytes_per_page)),
-            GiB(static_cast<double>(options.kv_bytes)));
+      const int wanted = options.max_positions > 0 ? context : cuda::kPageSize;
+      const uint64_t needed = static_cast<uint64_t>(PagesFor(wanted)) * sizes.memory.kv_bytes_per_page;
+      if (options.kv_bytes > 0 && options.kv_bytes < needed)
+        return Error(StatusCode::kInvalidArgument,
+                     "a context of %d tokens needs %.2f GiB of KV cache, the budget is %.2f GiB; raise "
+                     "--kv-bytes or lower --context",
+                     wanted, GiB(static_cast<double>(needed)), GiB(static_cast<double>(options.kv_bytes)));
       if (options.max_positions > 0 || n_pages == 0) return TooSmall(plan, options, chip, sizes, free_bytes);
       sizes.max_positions = static_cast<int>(n_pages * cuda::kPageSize);  // the default fits itself
     }
@@ -226,7 +265,15 @@ Expected<CudaSizes> SizeCudaExecutor(const Plan& plan, const CudaExecutorOptions
 
 Expected<CudaSizes> PlanCudaExecutor(const Plan& plan, const CudaExecutorOptions& options,
                                      uint64_t free_bytes) {
-  if (free_bytes > 0) return SizeCudaExecutor(plan, options, cuda::TypicalChip(plan.sm), free_bytes);
+  if (free_bytes > 0) {
+    const cuda::GemmChip chip = cuda::TypicalChip(plan.sm);
+    const uint64_t context = ContextBytes(chip);
+    if (free_bytes <= context)
+      return Error(StatusCode::kResourceExhausted,
+                   "CUDA itself takes %.2f GiB of the %.2f GiB that are to be planned for (--memory)",
+                   GiB(static_cast<double>(context)), GiB(static_cast<double>(free_bytes)));
+    return SizeCudaExecutor(plan, options, chip, free_bytes - context);
+  }
   const cuda::Driver* driver = options.driver;
   if (driver == nullptr) {
     auto loaded = cuda::Driver::Load();
