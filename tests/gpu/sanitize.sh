@@ -4,8 +4,8 @@
 #   tests/gpu/sanitize.sh [PROGRAM]      (default build/release/gpu_test)
 #
 # TOOLS    which tools (default "memcheck racecheck"); initcheck and synccheck are there too
-# FILTERS  tests of gpu_test, one run each, as many as fit (default: golden models that are small and have all kernels of their
-#          kind between them, then chunks, batches and preemption)
+# FILTERS  tests of gpu_test, one run each, as many as fit (default: every kernel of a small model few times, in bf16 and in fp8; then
+#          golden models, which racecheck does not get through in this time; then preemption)
 # BUDGET   seconds for everything (default 90), shared evenly by what is left of the tools
 # OUT      folder for the logs (default build/sanitize)
 #
@@ -15,7 +15,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 program=${1:-build/release/gpu_test}
 OUT=${OUT:-build/sanitize} TOOLS=${TOOLS:-memcheck racecheck} BUDGET=${BUDGET:-90}
-FILTERS=${FILTERS:-Families/*gpu_llama3_tied Families/*gpu_mistral_window Families/*gpu_qwen3 Families/*gpu_qwen2_window GpuEngine.Preempted*}
+FILTERS=${FILTERS:-Small/*bf16 Small/*fp8 Families/*gpu_llama3_tied Families/*gpu_mistral_window Families/*gpu_qwen3 Families/*gpu_qwen2_window GpuEngine.Preempted*}
 [ -x "$program" ] || { echo "sanitize: $program is missing; make test-gpu builds it" >&2; exit 1; }
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -1)
 [ -n "$sanitizer" ] || { echo "sanitize: compute-sanitizer is missing; it comes with CUDA's toolkit" >&2; exit 1; }

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "serve/log.h"
 #include "serve/openai/json_text.h"
 
 namespace lathe::serve {
@@ -53,6 +54,7 @@ ApiError FromStatus(const Status& status, std::string_view request_id) {
   }
   error.status = 500;
   error.code = "internal_error";
+  Log(LogLevel::kError, "request_failed", {{"request_id", request_id}, {"reason", status.message()}});
   error.message =
       "the server failed on this request; its log has more under request id " + std::string(request_id);
   return error;
