@@ -147,7 +147,7 @@ Expected<std::unique_ptr<cuda::GemmMeasurer>> CudaTuner::MakeMeasurer() const {
   return Error(
       StatusCode::kResourceExhausted,
       "measuring this model's kernels needs %.1f GiB of the memory of %s, and there is less (%s); free "
-      "some, or measure nothing (--no-tune)",
+      "some, or measure nothing: 'lathe build DIR -o FILE --no-tune', and run that file",
       bytes / (1 << 30), device_.info().name.c_str(), measurer.status().message().c_str());
 }
 

@@ -323,6 +323,11 @@ def case_small(machine):
         if machine.check("it names flags that would fit", hint, err.strip()[-160:]):
             with machine.server(*hint[1].split()) as server:
                 machine.check("a server with these flags is right", *serves_right(machine, [server]))
+    with Filler(machine, own + 8 * MIB):
+        code, out, err = machine.run("run", ROOT / "models/tales-16m", "Once", "-q")
+        last = err.strip().splitlines()[-1]  # behind those that say what is built
+        machine.check("run DIR there, which would measure kernels first",
+                      code == 1 and out == "" and last.startswith("lathe: measuring this model's kernels needs") and "--no-tune" in last, err.strip())
     with Filler(machine, 4 * MIB) as filler:
         machine.check_refused(f"serve on a GPU with {filler.left / MIB:.0f} MiB free",
                               machine.run("serve", machine.engine, "--port", "0"), "is full: other processes")
@@ -525,8 +530,8 @@ def case_idle(machine):
     for engine in machine.engines or [machine.engine]:
         small = engine == machine.engine
         out = machine.folder / "idle.json"
-        code, _, err = machine.run("bench", "throughput", engine, "--concurrency", "4" if machine.fake else "256", "--requests", "8" if machine.fake else "512",
-                                   "--input-len", "16" if small else "128", "--output-len", "4" if machine.fake else "128", "--context", "1024",
+        code, _, err = machine.run("bench", "throughput", engine, "--concurrency", "4" if machine.fake else "256", "--requests", "4" if machine.fake else "512",
+                                   "--input-len", "8" if small else "128", "--output-len", "4" if machine.fake else "128", "--context", "1024",
                                    "--kv-bytes", "64M" if machine.fake else "2G" if small else "24G", "--json", out)
         result = json.loads(out.read_text()) if code == 0 else {}
         idle = result.get("device_idle_percent")

@@ -462,29 +462,6 @@ TEST_F(ExecutorTest, EnginesThatDoNotRunHere) {
   EXPECT_NE(status_.message().find("no kernel 'embed_128'"), std::string::npos) << status_.message();
 }
 
-// The fake's clock: 10 us a kernel. Launching a graph is taken off, and takes the fake no time to speak of.
-TEST_F(ExecutorTest, DeviceSecondsAreThoseOfItsClock) {
-  Open({});
-  EXPECT_EQ(executor_->device_seconds(), 0);
-  Sequence a = NewSequence(40);
-  FakeDriver::Get().launches.clear();
-  AddSlice(&a, 30, true);
-  ASSERT_TRUE(executor_->Begin(step_).ok());
-  EXPECT_EQ(executor_->device_seconds(), 0);  // it runs
-  ASSERT_TRUE(executor_->Finish(&result_).ok());
-  const double want = 10e-6 * static_cast<double>(FakeDriver::Get().launches.size());
-  EXPECT_NEAR(executor_->device_seconds(), want, 1e-6);
-  EXPECT_NEAR(executor_->device_seconds(), want, 1e-6);  // counted once
-  NewStep();
-  FakeDriver::Get().us_per_launch = 1e6;
-  for (int i = 0; i < 3; ++i) {
-    AddSlice(&a, 1, true);
-    ASSERT_TRUE(executor_->Execute(step_, &result_).ok());
-    NewStep();
-  }
-  EXPECT_GT(executor_->device_seconds(), 30);
-}
-
 // ---- faults ----
 
 // Every call that can fail while the executor opens or runs: a Status, and nothing is left behind (TearDown).
