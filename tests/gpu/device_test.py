@@ -151,7 +151,7 @@ class Machine:
         """One sentence with all of `parts`, exit code 1, nothing on standard output."""
         code, out, err = result
         lines = [line for line in err.splitlines() if line.strip()]
-        good = code == 1 and out == "" and len(lines) == 1 and lines[0].startswith("lathe: ") and all(p in lines[0] for p in parts)
+        good = code == 1 and out == "" and len(lines) == 1 and re.match("lathe: [^-]", lines[0]) and all(p in lines[0] for p in parts)
         return self.check(name, good, f"exit code {code}: {err.strip()}")
 
     def wait_free(self, baseline, limit=10):
