@@ -18,7 +18,7 @@ class BuildBar {
   Progress progress_;
 };
 
-// Of a checkpoint: "bf16" or "f32"; errors name --dtype.
+// Of a checkpoint: "bf16", "fp16" or "f32"; errors name --dtype.
 Expected<DType> ParseWeightType(const std::string& text);
 
 }  // namespace lathe::cli

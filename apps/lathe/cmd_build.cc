@@ -59,15 +59,17 @@ void AddBuild(Command& root) {
   auto options = std::make_shared<Options>();
   Command command = root.Sub("build", "Compile a model into an engine for this machine",
                              "lathe build models/tales-16m -o tales.lathe");
-  command.Argument("DIR", &options->dir, "A model's directory (Hugging Face), what lathe convert wrote, or ORG/NAME of a hub");
+  command.Argument("DIR", &options->dir,
+                   "A model's directory (Hugging Face), what lathe convert wrote, or ORG/NAME of a hub");
   command.Option("-o,--output", &options->output, "The engine file", "NAME.lathe, in the current directory");
-  command.Option("--dtype", &options->words.dtype, "Weights: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
-  command.Option("--kv-dtype", &options->words.kv_dtype, "Keys and values on a GPU: auto, bf16 or fp8",
-                 "auto");
+  command.Option("--dtype", &options->words.dtype, "Weights: auto, bf16, f32 (CPU), fp16 or fp8 (GPU)",
+                 "fp16 of an fp16 checkpoint on a GPU, else bf16");
+  command.Option("--kv-dtype", &options->words.kv_dtype,
+                 "Keys and values on a GPU: auto (as computed) or fp8", "auto");
   command.Option("--fp8-scales", &options->words.fp8_scales,
                  "Scales of fp8 weights: one a channel or a tensor", "channel");
   command.Option("--fp8-keep", &options->words.fp8_keep,
-                 "Matrices that an fp8 engine keeps in bf16: first, last (layer), qkv, o, gate_up, down",
+                 "Matrices that an fp8 engine keeps in 16 bits: first, last (layer), qkv, o, gate_up, down",
                  "none");
   command.Option(
       "--target", &options->build.target,

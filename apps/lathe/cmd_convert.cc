@@ -49,7 +49,7 @@ void AddConvert(Command& root) {
                              "lathe convert models/tales-16m -o ckpt --tp 2");
   command.Argument("DIR", &options->dir, "A model's directory, as Hugging Face has it");
   command.Option("-o,--output", &options->out, "Directory to write; must not exist", /*required=*/true);
-  command.Option("--dtype", &options->dtype, "Weights: bf16 or f32", "the checkpoint's, else bf16");
+  command.Option("--dtype", &options->dtype, "Weights: bf16, fp16 or f32", "the checkpoint's");
   command.Option("--tp", &options->tp, "Tensor-parallel ranks");
   command.Option("--pp", &options->pp, "Pipeline stages");
   command.OnRun([options] { return Run(*options); });

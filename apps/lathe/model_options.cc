@@ -58,7 +58,9 @@ class BuildTold {
 void ModelOptions::Declare(Command& command) {
   command.Argument("MODEL", &path,
                    "An engine file, a model's directory (built once into the cache), or ORG/NAME of a hub");
-  command.Option("--dtype", &dtype, "Weights of a directory's engine: bf16, f32 (CPU) or fp8 (GPU)", "bf16");
+  command.Option("--dtype", &dtype,
+                 "Weights of a directory's engine: auto, bf16, f32 (CPU), fp16 or fp8 (GPU)",
+                 "fp16 of an fp16 checkpoint on a GPU, else bf16");
   command.Option(
       "--target", &target,
       "What a directory's engine is for: auto (a GPU that is here, else the CPU), or as of lathe build");

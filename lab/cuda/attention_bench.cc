@@ -1,7 +1,7 @@
 // Attention on one GPU: checked against double on ragged batches whose pools hold NaN wherever nothing may be
 // read, then timed over the shape of Llama-3.1-8B.
 //
-//   attention_bench OUT.json [check] [decode] [prompt]      (all when none is named)
+//   attention_bench OUT.json [check] [half] [decode] [prompt]      (all when none is named)
 #include "base/file.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/layer_ops.h"
@@ -285,7 +285,8 @@ struct Bench {
            Compare(cache, q, lab.Fetch<uint16_t>(out, q.size()), seen, k_scale, v_scale), LimitOf(shape));
   }
 
-  void Check() {
+  // `half`: shapes in f16 alone.
+  void Check(bool half) {
     json["checks"] = Json::array();
     const AttentionShape shapes[] = {
         {128, 8, 2, false},      {128, 8, 1, false},       {128, 16, 1, false},       {128, 3, 3, false},
@@ -295,6 +296,7 @@ struct Bench {
     std::vector<KernelSource> sources;
     for (AttentionShape shape : shapes)
       for (const bool fp8 : {false, true}) {
+        if (half && !shape.f16) continue;
         shape.kv_fp8 = fp8;
         sources.push_back(DecodeKernel(shape));
         for (const int sm : {80, lab.sm()})
@@ -305,6 +307,7 @@ struct Bench {
     uint64_t seed = 1;
     for (AttentionShape shape : shapes)
       for (const bool fp8 : {false, true}) {
+        if (half && !shape.f16) continue;
         shape.kv_fp8 = fp8;
         CheckDecode(shape, 0, 0, ++seed);
         CheckDecode(shape, 150, fp8 ? 0 : 4, ++seed);
@@ -472,7 +475,8 @@ int Run(int argc, char** argv) {
     return argc == 2 ||
            std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, name) == 0; });
   };
-  if (wanted("check")) bench.Check();
+  const bool half = argc > 2 && wanted("half");
+  if (wanted("check") || half) bench.Check(half);
   if (wanted("decode") || wanted("prompt")) {
     const DeviceBuffer pool = bench.lab.Allocate(int64_t{36} << 30);
     bench.lab.FillNormal(pool, 1);

@@ -118,7 +118,8 @@ struct Bench {
     return Status::Ok();
   }
 
-  Status Check() {
+  // `half`: what has f16 in it alone.
+  Status Check(bool half) {
     struct Case {
       GemmProblem problem;
       GemmTactic tactic;
@@ -132,6 +133,9 @@ struct Bench {
            {GemmEpilogue::kBf16, GemmEpilogue::kF32, GemmEpilogue::kAddF32, GemmEpilogue::kSiluBf16,
             GemmEpilogue::kF16, GemmEpilogue::kSiluF16}) {
         if (!IsGemmPair(type, epilogue)) continue;
+        const bool f16 =
+            type == GemmType::kF16 || epilogue == GemmEpilogue::kF16 || epilogue == GemmEpilogue::kSiluF16;
+        if (half && !f16) continue;
         for (const int m : {1, 2, 3, 8, 13, 16, 29, 64, 130, 300}) {
           const GemmProblem p{type, epilogue, m, IsSilu(epilogue) ? 1152 : 1168, 2880};
           const std::vector<GemmTactic> tactics = GemmCandidates(p, chip);
@@ -163,6 +167,29 @@ struct Bench {
     json["check"] = worst;
     json["check_cases"] = cases.size();
     json["check_wrong"] = failures;
+    return Status::Ok();
+  }
+
+  // The same tactics in both 16-bit types, one after the other.
+  Status TimeHalf() {
+    Json rows = Json::array();
+    std::printf("%-8s %5s %9s %9s  us, by the default tactic\n", "shape", "M", "bf16", "f16");
+    for (const Shape& shape : kShapes) {
+      for (const int m : {1, 16, 64, 2048}) {
+        double us[2] = {};
+        for (const bool f16 : {false, true}) {
+          const bool silu = IsSilu(shape.step_epilogue);
+          const GemmProblem p{
+              f16 ? GemmType::kF16 : GemmType::kBf16,
+              silu ? f16 ? GemmEpilogue::kSiluF16 : GemmEpilogue::kSiluBf16 : GemmEpilogue::kF32, m, shape.n,
+              shape.k};
+          LATHE_ASSIGN_OR_RETURN(us[f16], measurer.Time(p, DefaultGemmTactic(p, chip)));
+        }
+        std::printf("%-8s %5d %9.2f %9.2f\n", shape.name, m, us[0], us[1]);
+        rows.push_back({{"shape", shape.name}, {"m", m}, {"bf16_us", us[0]}, {"f16_us", us[1]}});
+      }
+    }
+    json["half"] = std::move(rows);
     return Status::Ok();
   }
 
@@ -398,7 +425,9 @@ Status Run(int argc, char** argv) {
            std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, name) == 0; });
   };
   Status status;
-  if (wanted("check")) status = bench.Check();
+  const bool half = argc > 2 && wanted("half");
+  if (wanted("check") || half) status = bench.Check(half);
+  if (status.ok() && half) status = bench.TimeHalf();
   if (status.ok() && wanted("prompt")) status = bench.Prompt(false);
   if (status.ok() && argc > 2 && wanted("prompt_all")) status = bench.Prompt(true);
   if (status.ok() && wanted("step")) status = bench.Step();
@@ -414,7 +443,7 @@ Status Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: gemm_bench OUT.json [check|step|sweep|prompt|prompt_all ...]\n");
+    std::fprintf(stderr, "usage: gemm_bench OUT.json [check|half|step|sweep|prompt|prompt_all ...]\n");
     return 2;
   }
   setvbuf(stdout, nullptr, _IOLBF, 0);

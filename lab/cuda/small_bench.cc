@@ -177,6 +177,7 @@ int Run(int argc, char** argv) {
            std::any_of(argv + 2, argv + argc, [&](const char* a) { return std::strcmp(a, name) == 0; });
   };
   if (wanted("check")) bench.Check();
+  if (argc > 2 && wanted("half")) bench.CheckHalf();
   bench.json["times"] = Json::array();
   if (wanted("time")) bench.TimeLayerOps();
   if (wanted("time") || wanted("sampling")) bench.TimeSample();
@@ -190,7 +191,7 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: small_bench OUT.json [check] [time] [sampling]\n");
+    std::fprintf(stderr, "usage: small_bench OUT.json [check] [half] [time] [sampling]\n");
     return 2;
   }
   setvbuf(stdout, nullptr, _IOLBF, 0);

@@ -511,18 +511,33 @@ struct Bench {
            logprob_error, 1e-5);
   }
 
-  void Check() {
+  // The kernels in f16.
+  void CheckHalf() {
     json["checks"] = Json::array();
-    CheckEmbed(false);
+    uint64_t seed = 1000;
     CheckEmbed(true);
+    for (const int hidden : {64, 4096}) {
+      CheckNorm(hidden, NormVariant::k16Delta, NormVariant::k16, false, ++seed, true);
+      CheckNorm(hidden, NormVariant::k16Delta, NormVariant::kE4m3, false, ++seed, true);
+      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::k16, true, ++seed, true);
+    }
+    CheckRope({128, 128, true, false, true, false, true}, 32, 8, ++seed);
+    CheckRope({80, 32, false, true, false, true, true}, 5, 5, ++seed);
+    CheckOverflow();
+    CheckActivation({14336, false, false, true});
+    CheckActivation({14336, false, true, true});
+    CheckQuantize(true);
+  }
+
+  void Check() {
+    CheckHalf();
+    CheckEmbed(false);
     uint64_t seed = 100;
     for (const int hidden : {64, 2880, 4096, 8192}) {
       CheckNorm(hidden, NormVariant::kNone, NormVariant::k16, false, ++seed);
       CheckNorm(hidden, NormVariant::k16Delta, NormVariant::kE4m3, false, ++seed);
       CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::kF32, true, ++seed);
       CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::k16, false, ++seed);
-      CheckNorm(hidden, NormVariant::k16Delta, NormVariant::k16, false, ++seed, true);
-      CheckNorm(hidden, NormVariant::kF32Delta, NormVariant::k16, true, ++seed, true);
     }
     CheckRope({128, 128, false, false, false, false}, 32, 8, ++seed);
     CheckRope({128, 128, false, false, true, true}, 32, 8, ++seed);
@@ -531,18 +546,12 @@ struct Bench {
     CheckRope({80, 32, false, false, false, true}, 5, 5, ++seed);
     CheckRope({96, 96, true, false, true, true}, 6, 2, ++seed);
     CheckRope({256, 256, false, false, true, false}, 4, 1, ++seed);
-    CheckRope({128, 128, true, false, true, false, true}, 32, 8, ++seed);
-    CheckRope({80, 32, false, true, false, true, true}, 5, 5, ++seed);
-    CheckOverflow();
     for (const int ffn : {192, 14336}) {
       CheckActivation({ffn, false, false});
       CheckActivation({ffn, true, false});
       CheckActivation({ffn, false, true});
     }
-    CheckActivation({14336, false, false, true});
-    CheckActivation({14336, false, true, true});
     CheckQuantize(false);
-    CheckQuantize(true);
     for (const int vocab : {1000, 32001, 128256}) {
       const SampleTactic tactic = SampleTacticOf(vocab, lab.sm());
       CheckSample(tactic, 400, ++seed);

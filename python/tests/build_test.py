@@ -33,7 +33,7 @@ def test_what_the_callback_raises_ends_it(tmp_path):
 
 def test_faults(tmp_path):
     output = tmp_path / "x.lathe"
-    for options, says in (({"dtype": "f16"}, 'dtype must be bf16, f32 or fp8, but is "f16"'),
+    for options, says in (({"dtype": "f16"}, 'dtype must be auto, bf16, fp16, f32 or fp8, but is "f16"'),
                           ({"target": "tpu"}, "tpu"), ({"numeric": "x"}, "numeric must be bf16-fma or bf16-dot"),
                           ({"kv_dtype": "x"}, "kv_dtype must be auto"), ({"fp8_scales": "x"}, "fp8_scales must be"),
                           ({"fp8_keep": "qkv"}, "fp8_keep says what stays bf16"), ({"dtype": "fp8"}, "fp8"),

@@ -14,7 +14,8 @@ Expected<NumericClass> ParseNumeric(const std::string& text) {
 Expected<DType> ParseKvType(const std::string& text) {
   if (text == "fp8") return DType::kF8E4M3;
   if (text == "bf16") return DType::kBf16;
-  return Error(StatusCode::kInvalidArgument, "kv_dtype must be auto, bf16 or fp8, but is \"%s\"",
+  if (text == "fp16") return DType::kF16;
+  return Error(StatusCode::kInvalidArgument, "kv_dtype must be auto, bf16, fp16 or fp8, but is \"%s\"",
                text.c_str());
 }
 
@@ -27,11 +28,14 @@ Expected<Fp8Scales> ParseScales(const std::string& text) {
 
 }  // namespace
 
-Expected<DType> ParseEngineType(const std::string& text) {
-  if (text == "fp8") return DType::kF8E4M3;
-  if (text == "bf16") return DType::kBf16;
-  if (text == "f32") return DType::kF32;
-  return Error(StatusCode::kInvalidArgument, "dtype must be bf16, f32 or fp8, but is \"%s\"", text.c_str());
+Expected<std::optional<DType>> ParseEngineType(const std::string& text) {
+  if (text == "auto") return std::optional<DType>();
+  if (text == "fp8") return std::optional(DType::kF8E4M3);
+  if (text == "fp16") return std::optional(DType::kF16);
+  if (text == "bf16") return std::optional(DType::kBf16);
+  if (text == "f32") return std::optional(DType::kF32);
+  return Error(StatusCode::kInvalidArgument, "dtype must be auto, bf16, fp16, f32 or fp8, but is \"%s\"",
+               text.c_str());
 }
 
 Status SetFromWords(const BuildWords& words, BuildOptions* options) {
@@ -49,7 +53,7 @@ Status SetFromWords(const BuildWords& words, BuildOptions* options) {
     if (!keep.ok()) return keep.status().WithContext("fp8_keep");
     if (options->dtype != DType::kF8E4M3)
       return Error(StatusCode::kInvalidArgument,
-                   "fp8_keep says what stays bf16 beside fp8 weights, so it needs the dtype fp8");
+                   "fp8_keep says what keeps 16 bits beside fp8 weights, so it needs the dtype fp8");
     options->fp8_keep = *keep;
   }
   if (words.numeric) {

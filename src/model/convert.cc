@@ -37,6 +37,14 @@ Status AppendSlice(const WeightSlice& slice, SafetensorsWriter& writer,
     const Cut part = {{row, std::min(row + step, slice.cut.rows.end)}, slice.cut.cols};
     const auto out = std::span(buffer).first(static_cast<size_t>(part.rows.size() * width));
     LATHE_RETURN_IF_ERROR(ReadSlice(slice.view, part, out));
+    if constexpr (std::is_same_v<T, Half>) {
+      if (slice.view.dtype != DType::kF16 && !std::ranges::all_of(out, [](Half v) { return IsFinite(v); }))
+        return Error(
+            StatusCode::kUnsupported,
+            "tensor %s has numbers that fp16, which ends at 65504, does not hold; convert with --dtype "
+            "bf16 or f32",
+            slice.view.Describe().c_str());
+    }
     LATHE_RETURN_IF_ERROR(writer.Append(std::as_bytes(out)));
     wrote(out.size_bytes());
   }
@@ -49,10 +57,9 @@ Status ConvertCheckpoint(const std::string& dir, const std::string& out, const C
   LATHE_ASSIGN_OR_RETURN(const WeightSource source, WeightSource::Open(dir));
   ModelSpec spec = source.spec();
   LATHE_RETURN_IF_ERROR(CheckSharding(spec, options.tp, options.pp));
-  const DType dtype =
-      options.dtype.value_or(spec.checkpoint_dtype == DType::kF32 ? DType::kF32 : DType::kBf16);
-  if (dtype != DType::kBf16 && dtype != DType::kF32)
-    return Error(StatusCode::kInvalidArgument, "--dtype %s: bf16 or f32 was expected",
+  const DType dtype = options.dtype.value_or(spec.checkpoint_dtype);
+  if (dtype != DType::kBf16 && dtype != DType::kF16 && dtype != DType::kF32)
+    return Error(StatusCode::kInvalidArgument, "--dtype %s: bf16, fp16 or f32 was expected",
                  std::string(ToString(dtype)).c_str());
   spec.checkpoint_dtype = dtype;
 
@@ -82,8 +89,9 @@ Status ConvertCheckpoint(const std::string& dir, const std::string& out, const C
         LATHE_ASSIGN_OR_RETURN(const WeightSlice slice,
                                source.Slice(def.role, def.layer, options.tp, tp_rank));
         SafetensorsWriter& writer = writers[static_cast<size_t>(stage * options.tp + tp_rank)];
-        LATHE_RETURN_IF_ERROR(dtype == DType::kBf16 ? AppendSlice<Bf16>(slice, writer, wrote)
-                                                    : AppendSlice<float>(slice, writer, wrote));
+        LATHE_RETURN_IF_ERROR(dtype == DType::kBf16  ? AppendSlice<Bf16>(slice, writer, wrote)
+                              : dtype == DType::kF16 ? AppendSlice<Half>(slice, writer, wrote)
+                                                     : AppendSlice<float>(slice, writer, wrote));
         if (tp_rank == options.tp - 1) slice.view.DropPages();
       }
     }

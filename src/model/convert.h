@@ -12,7 +12,7 @@
 namespace lathe {
 
 struct ConvertOptions {
-  std::optional<DType> dtype;  // kBf16 or kF32; absent: f32 for an f32 checkpoint, else bf16
+  std::optional<DType> dtype;  // kBf16, kF16 or kF32; absent: the checkpoint's, which most of its bytes have
   int tp = 1;
   int pp = 1;
   ProgressCallback progress;
@@ -25,7 +25,8 @@ struct ConvertOptions {
 //                           ("layers.3.q"), cut by Split (model/shard.h) and in one element type
 //   tokenizer, template and generation files, copied
 // so that `lathe build out` needs nothing else. Memory stays below a few MiB besides mapped pages.
-// Errors: those of WeightSource::Open and CheckSharding; kIo; nothing is left behind.
+// Errors: those of WeightSource::Open and CheckSharding; kUnsupported for weights that f16 does not hold;
+// kIo; nothing is left behind.
 Status ConvertCheckpoint(const std::string& dir, const std::string& out, const ConvertOptions& options);
 
 }  // namespace lathe

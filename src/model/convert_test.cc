@@ -182,6 +182,32 @@ TEST(Convert, AConvertedWholeCanBeConvertedAgain) {
   EXPECT_EQ(to->Get(Role::kQNorm, 2).status().code(), StatusCode::kNotFound);
 }
 
+// An f16 checkpoint stays one; what f16 does not hold is no infinity.
+TEST(Convert, Half) {
+  const std::string dir = ScratchDir("convert_half");
+  Json config = SmallConfig();
+  config["torch_dtype"] = "float16";
+  Synthesize(config, dir + "/in");
+  ASSERT_TRUE(ConvertCheckpoint(dir + "/in", dir + "/out", {}).ok());
+  const auto from = WeightSource::Open(dir + "/in"), to = WeightSource::Open(dir + "/out");
+  ASSERT_TRUE(to.ok()) << to.status().message();
+  EXPECT_EQ(to->spec().checkpoint_dtype, DType::kF16);
+  EXPECT_EQ(Values(*to->Slice(Role::kDown, 2, 1, 0)), Values(*from->Slice(Role::kDown, 2, 1, 0)));
+
+  config["torch_dtype"] = "bfloat16";
+  Synthesize(config, dir + "/large");
+  auto bytes = ReadFile(dir + "/large/model.safetensors");
+  ASSERT_TRUE(bytes.ok()) << bytes.status().message();
+  const size_t middle = bytes->size() / 4 * 2;
+  for (size_t i = middle; i < middle + 2000; i += 2) bytes->replace(i, 2, "\x80\x47");  // 65536
+  ASSERT_TRUE(WriteFileAtomic(dir + "/large/model.safetensors", *bytes).ok());
+  const Status status = ConvertCheckpoint(dir + "/large", dir + "/none",
+                                          {.dtype = DType::kF16, .tp = 1, .pp = 1, .progress = {}});
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_THAT(status.message(), HasSubstr("65504, does not hold; convert with --dtype bf16"));
+  EXPECT_FALSE(std::filesystem::exists(dir + "/none"));
+}
+
 TEST(Convert, FaultsAreNamedAndLeaveNothing) {
   const std::string dir = ScratchDir("convert_fault");
   Json config = SmallConfig();
@@ -191,9 +217,9 @@ TEST(Convert, FaultsAreNamedAndLeaveNothing) {
       ConvertCheckpoint(dir + "/in", dir + "/out", {.dtype = {}, .tp = 4, .pp = 1, .progress = {}}).message(),
       HasSubstr("tp 4: must divide the 6 heads"));
   EXPECT_THAT(
-      ConvertCheckpoint(dir + "/in", dir + "/out", {.dtype = DType::kF16, .tp = 1, .pp = 1, .progress = {}})
+      ConvertCheckpoint(dir + "/in", dir + "/out", {.dtype = DType::kI8, .tp = 1, .pp = 1, .progress = {}})
           .message(),
-      HasSubstr("--dtype f16: bf16 or f32"));
+      HasSubstr("--dtype i8: bf16, fp16 or f32"));
   EXPECT_FALSE(std::filesystem::exists(dir + "/out"));
   ASSERT_TRUE(
       ConvertCheckpoint(dir + "/in", dir + "/out", {.dtype = {}, .tp = 3, .pp = 1, .progress = {}}).ok());

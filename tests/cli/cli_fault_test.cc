@@ -96,7 +96,7 @@ TEST_F(CliFault, EveryInvalidSamplingValueIsNamedBeforeTheModelIsTouched) {
       {{"--bad-word", ""}, "--bad-word[0] must have"},
       {{"--threads", "-1"}, "--threads must be"},
       {{"--context", "-1"}, "--context must be"},
-      {{"--dtype", "f16"}, "--dtype must be bf16, f32 or fp8, but is \"f16\""},
+      {{"--dtype", "f16"}, "--dtype must be auto, bf16, fp16, f32 or fp8, but is \"f16\""},
   };
   for (const auto& [flags, part] : cases) {
     SCOPED_TRACE(flags[0] + " " + flags[1]);
@@ -211,14 +211,14 @@ TEST_F(CliFault, AFailedBuildKeepsTheEngineThatWasThere) {
 TEST_F(CliFault, OptionsOfTheBuildOutOfRange) {
   const std::string out = dir() + "/m.lathe";
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--dtype", "int3"}),
-              "--dtype must be bf16, f32 or fp8");
+              "--dtype must be auto, bf16, fp16, f32 or fp8");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--target", "cpu:sse9"}), "cpu:sse9");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--tp", "0"}), "tp");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--numeric", "fp4"}),
               "--numeric must be");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--dtype", "fp8"}), "--target cuda");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--kv-dtype", "int4"}),
-              "--kv-dtype must be auto, bf16 or fp8");
+              "--kv-dtype must be auto, bf16, fp16 or fp8");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--fp8-scales", "row"}),
               "--fp8-scales must be channel or tensor");
   ExpectFault(
