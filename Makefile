@@ -67,17 +67,21 @@ tsan:  ## everything that has threads, under the thread sanitizer
 	$(call configure_sanitizer,tsan,$(TSAN_FULL))
 	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
-$(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt python/tests/requirements.txt
+$(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt tests/hub/requirements.txt python/tests/requirements.txt
 	@tools/bootstrap.sh clients
 	@python3 -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-package, test-deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-package, test-hub, test-deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
 	@$(MAKE) --no-print-directory test-python
 	@$(MAKE) --no-print-directory test-package
+	@$(MAKE) --no-print-directory test-hub
 	@$(MAKE) --no-print-directory test-deploy
+
+test-hub: app $(CLIENTS)/ready  ## lathe pull and push against a double of the hub that the official client works with, too
+	@LATHE=$(CURDIR)/build/app/bin/lathe $(CLIENTS)/bin/python -m pytest -q --tb=short -p no:cacheprovider tests/hub
 
 .PHONY: python test-python
 python:  ## the Python package, as a wheel in build/python/dist (pip install ./python installs it)

@@ -55,17 +55,26 @@ target_include_directories(lathe_spdlog SYSTEM INTERFACE ${LATHE_SPDLOG_INCLUDE}
 target_compile_definitions(lathe_spdlog INTERFACE SPDLOG_FMT_EXTERNAL FMT_HEADER_ONLY)
 target_link_libraries(lathe_spdlog INTERFACE Threads::Threads)
 
+# Its archive is not for shared objects, of which the Python module is one.
+if(LATHE_PYTHON)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .so .a)
+endif()
 lathe_archive(lathe_yaml yaml-cpp yaml-cpp/yaml.h)
+set(CMAKE_FIND_LIBRARY_SUFFIXES .a .so)
 # Debian has no archive of prometheus-cpp.
 lathe_archive(lathe_prometheus prometheus-cpp-core prometheus/registry.h)
-# Where it is a shared object: the file, and the name that programs ask for it by.
-file(REAL_PATH "${lathe_prometheus_LIB}" LATHE_PROMETHEUS_FILE)
-set(LATHE_PROMETHEUS_SONAME "")
-if(NOT lathe_prometheus_LIB MATCHES "\\.a$")
-  execute_process(COMMAND readelf -d "${LATHE_PROMETHEUS_FILE}" OUTPUT_VARIABLE dynamic_section)
-  string(REGEX MATCH "SONAME[^\n]*\\[([^]]+)\\]" soname_line "${dynamic_section}")
-  set(LATHE_PROMETHEUS_SONAME "${CMAKE_MATCH_1}")
-endif()
+# Where a library is a shared object: the file, and the name that programs ask for it by.
+function(lathe_shared_object library file soname)
+  set(${soname} "" PARENT_SCOPE)
+  file(REAL_PATH "${library}" real)
+  set(${file} "${real}" PARENT_SCOPE)
+  if(NOT library MATCHES "\\.a$")
+    execute_process(COMMAND readelf -d "${real}" OUTPUT_VARIABLE dynamic_section)
+    string(REGEX MATCH "SONAME[^\n]*\\[([^]]+)\\]" soname_line "${dynamic_section}")
+    set(${soname} "${CMAKE_MATCH_1}" PARENT_SCOPE)
+  endif()
+endfunction()
+lathe_shared_object("${lathe_prometheus_LIB}" LATHE_PROMETHEUS_FILE LATHE_PROMETHEUS_SONAME)
 
 # gzip, for the layers of images (src/package).
 lathe_archive(lathe_zlib z zlib.h)

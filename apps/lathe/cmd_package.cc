@@ -28,29 +28,28 @@ struct Options {
 };
 
 // "KEY=VALUE" into its halves.
-Expected<std::pair<std::string, std::string>> SplitPair(const char* option, const std::string& text) {
+Expected<std::pair<std::string, std::string>> SplitPair(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals != std::string::npos && equals > 0) {
     return std::make_pair(text.substr(0, equals), text.substr(equals + 1));
   }
-  return Error(StatusCode::kInvalidArgument, "%s must be KEY=VALUE, but is '%.100s'", option, text.c_str());
+  return Error(StatusCode::kInvalidArgument, "must be KEY=VALUE, but is '%.100s'", text.c_str());
 }
 
 // A setting of `lathe serve`, checked as the server will check it.
 Status AddSetting(const std::string& text, Options* options) {
-  LATHE_ASSIGN_OR_RETURN(const auto pair, SplitPair("--setting", text));
+  LATHE_ASSIGN_OR_RETURN(const auto pair, SplitPair(text));
   const serve::Setting* setting = serve::FindSetting(pair.first);
   if (setting == nullptr) {
     return Error(StatusCode::kInvalidArgument,
-                 "--setting: there is no setting '%.100s'; docs/server-limits.md lists all",
-                 pair.first.c_str());
+                 "there is no setting '%.100s'; docs/server-limits.md lists all", pair.first.c_str());
   }
   for (const char* fixed : {"model", "port"}) {
     if (pair.first == fixed)
-      return Error(StatusCode::kInvalidArgument, "--setting: %s is what the argument and --port say", fixed);
+      return Error(StatusCode::kInvalidArgument, "%s is what the argument and --port say", fixed);
   }
   serve::ConfigWithSources scratch;
-  LATHE_RETURN_IF_ERROR(serve::SetFromText(*setting, pair.second, "--setting", &scratch));
+  LATHE_RETURN_IF_ERROR(serve::SetFromText(*setting, pair.second, "", &scratch));
   options->package.environment.emplace_back(serve::EnvironmentName(*setting), pair.second);
   return {};
 }
@@ -107,7 +106,8 @@ void Report(const Options& options, const package::PackageReport& report) {
   const std::string& out = package.output;
   switch (package.format) {
     case package::Format::kOci:
-      SuggestNext("skopeo copy oci:" + out + ":" + package.tag + " docker://REGISTRY/NAME:" + package.tag);
+      SuggestNext("skopeo copy --preserve-digests oci:" + out + ":" + package.tag +
+                  " docker://REGISTRY/NAME:" + package.tag);
       break;
     case package::Format::kDockerfile: SuggestNext("docker build -t NAME " + out); break;
     case package::Format::kTruss: SuggestNext("truss push " + out); break;
@@ -157,7 +157,7 @@ void AddPackage(Command& root) {
                    [options](const std::string& text) { return AddSetting(text, options.get()); });
   command.Repeated("--label", "NAME=VALUE", "A label of the image",
                    [options](const std::string& text) -> Status {
-                     LATHE_ASSIGN_OR_RETURN(const auto pair, SplitPair("--label", text));
+                     LATHE_ASSIGN_OR_RETURN(const auto pair, SplitPair(text));
                      options->package.labels.push_back(pair);
                      return {};
                    });

@@ -110,13 +110,17 @@ Expected<int> Run(const Options& options) {
   const std::string address = config.endpoint.ToString() + "/" + repo.Id();
   LATHE_ASSIGN_OR_RETURN(const auto api, hub::HubApi::Create(std::move(config)));
   Progress bar(STDERR_FILENO);
-  hub::PushOptions push{
-      .make_private = options.make_private,
-      .message = options.message.value_or(StrFormat("Push with lathe %s", kVersionString)),
-      .engines = upload.engines,
-      .card = [&](const auto& engines) { return hub::ModelCard(repo.Id(), options.base_model, engines); },
-      .progress = [&](const char* stage, uint64_t done,
-                      uint64_t total) { bar.Update(stage, done, total, Unit::kBytes); }};
+  hub::PushOptions push{.make_private = options.make_private,
+                        .message = options.message.value_or(StrFormat("Push with lathe %s", kVersionString)),
+                        .engines = upload.engines,
+                        .card =
+                            [&](const auto& engines, const std::string& present) {
+                              const std::string& named = options.base_model;
+                              return hub::ModelCard(
+                                  repo.Id(), named.empty() ? hub::BaseModelOf(present) : named, engines);
+                            },
+                        .progress = [&](const char* stage, uint64_t done,
+                                        uint64_t total) { bar.Update(stage, done, total, Unit::kBytes); }};
   const double start = NowSeconds();
   const auto pushed = hub::Push(*api, repo, std::move(upload.files), push);
   bar.Clear();

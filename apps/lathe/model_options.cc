@@ -106,7 +106,7 @@ Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& named) {
   LATHE_RETURN_IF_ERROR(options.Fetch());
   OpenOptions open{
       .model = options.path, .dtype = options.dtype, .target = options.target, .engine = options.engine};
-  BuildTold told(options.path);
+  BuildTold told(named.path);
   const OpenEvents events{
       .build = [&](const BuildProgress& now) { told.Build(now); },
       .cancelled = {},

@@ -42,6 +42,8 @@ constexpr std::pair<const char*, const char*> kFlagOfField[] = {
 }  // namespace
 
 Status WithFlagNames(const Status& status) {
+  // Others that begin with such a word speak of something else ("device 0 (NVIDIA H200) is full").
+  if (status.code() != StatusCode::kInvalidArgument) return status;
   const std::string& message = status.message();
   const std::string field = message.substr(0, message.find_first_of(" [:"));
   for (const auto& [name, flag] : kFlagOfField) {

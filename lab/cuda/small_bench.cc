@@ -53,7 +53,7 @@ struct Times : Bench {
         Row(out == NormVariant::k16 ? "residual add + norm, bf16" : "residual add + norm, fp8", rows, us,
             static_cast<double>(rows) * hidden * (4 + 4 + 2 + (out == NormVariant::k16 ? 2 : 1)));
       }
-      const NormVariant alone{hidden, NormVariant::kNone, NormVariant::kBf16, false};
+      const NormVariant alone{hidden, NormVariant::kNone, NormVariant::k16, false};
       double us = lab.Time([&](int i, bool overlap) {
         const NormParams p = {reinterpret_cast<float*>(part(i, row_f32)),
                               nullptr,

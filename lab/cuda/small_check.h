@@ -523,7 +523,7 @@ struct Bench {
     lab.Prepare({GemmKernel(tactic, problem), GemmKernel(tactic, plain_problem)});
     const auto operand = [&](int rows) {
       const std::vector<float> values = Normals(static_cast<size_t>(rows) * k, 1, &rng);
-      if (!fp8) return lab.Put(Round(values));
+      if (!fp8) return lab.Put(Round(values, false));
       std::vector<uint8_t> bytes;
       for (const float v : values) bytes.push_back(FloatToE4m3(v));
       return lab.Put(bytes);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>  // in every file: without it a std::string would be an unknown class
 
 #include <optional>
 #include <string>

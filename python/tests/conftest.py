@@ -28,7 +28,7 @@ def engine_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def llm(engine_file):
     import lathe
-    with lathe.LLM(engine_file) as opened:
+    with lathe.LLM(engine_file, threads=1) as opened:
         yield opened
 
 
@@ -36,7 +36,7 @@ def llm(engine_file):
 def tools_llm(engine_file):
     """With a template that knows tools and reasoning."""
     import lathe
-    with lathe.LLM(engine_file, chat_template=ROOT / "tests/clients/tools.jinja") as opened:
+    with lathe.LLM(engine_file, threads=1, chat_template=ROOT / "tests/clients/tools.jinja") as opened:
         yield opened
 
 

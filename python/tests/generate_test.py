@@ -26,7 +26,7 @@ def test_the_example_of_the_issue(cache):
 def test_same_text_as_the_command_line(llm):
     command = [program(), "run", llm.engine_path, PROMPT, "--temperature", "0", "--max-tokens", "60", "--quiet"]
     expected = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert llm.generate(PROMPT, temperature=0, max_tokens=60)[0].text == expected.rstrip("\n")
+    assert llm.generate(PROMPT, temperature=0, max_tokens=60)[0].text.rstrip("\n") == expected.rstrip("\n")
 
 
 def test_shapes(llm):

@@ -2,11 +2,13 @@
 """What streaming through Python costs: the same load by `lathe bench throughput` and by asyncio, in turn.
 
 64 prompts of 128 uniform ids, 128 tokens each, end of text off, no prefix cache, all at once; one task for each reads
-its chunks and their text. Prints output tokens a second of each round and the medians' ratio.
+its chunks and their text. Prints output tokens a second of each round and the medians' ratio, and
+what share of the processor time the event loop's thread has taken, which other work on the machine does not blur.
 Usage: streaming_cost.py LATHE ENGINE [ROUNDS]
 """
 import asyncio
 import json
+import pathlib
 import random
 import statistics
 import subprocess
@@ -20,10 +22,11 @@ REQUESTS, INPUT, OUTPUT = 64, 128, 128
 
 
 def by_command(program, engine):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "result.json"
         subprocess.run([program, "bench", "throughput", engine, "--requests", str(REQUESTS), "--input-len", str(INPUT),
-                        "--output-len", str(OUTPUT), "--json", file.name], check=True, stdout=subprocess.DEVNULL)
-        return json.load(file)["output_tokens_per_second"]
+                        "--output-len", str(OUTPUT), "--json", str(file)], check=True, stdout=subprocess.DEVNULL)
+        return json.loads(file.read_text())["output_tokens_per_second"]
 
 
 async def stream(llm, prompt):
@@ -44,21 +47,24 @@ def by_python(llm):
     draw = random.Random(0)
     prompts = [[draw.randrange(llm.info["vocab_size"]) for _ in range(INPUT)] for _ in range(REQUESTS)]
     asyncio.run(batch(llm, prompts[:2]))
-    begin = time.monotonic()
+    begin, own, all = time.monotonic(), time.thread_time(), time.process_time()
     asyncio.run(batch(llm, prompts))
-    return REQUESTS * OUTPUT / (time.monotonic() - begin)
+    rate = REQUESTS * OUTPUT / (time.monotonic() - begin)
+    return rate, (time.thread_time() - own) / (time.process_time() - all)
 
 
 def by_python_process(engine):
     """A process for each round, as the command is one."""
     done = subprocess.run([sys.executable, __file__, "--one", engine], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    rate, share = map(float, done.stdout.split())
+    print(f"the event loop's thread: {100 * share:.2f} % of the processor time")
+    return rate
 
 
 def main():
     if sys.argv[1] == "--one":
         with lathe.LLM(sys.argv[2], prefix_cache=False) as llm:
-            print(by_python(llm))
+            print(*by_python(llm))
         return
     program, engine, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5
     command, python = [], []

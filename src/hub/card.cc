@@ -43,4 +43,13 @@ std::string ModelCard(const std::string& repo, const std::string& base_model,
   return out;
 }
 
+std::string BaseModelOf(const std::string& card) {
+  constexpr std::string_view kKey = "\nbase_model: ";
+  const size_t at = card.find(kKey);
+  if (at == std::string::npos) return "";
+  const size_t begin = at + kKey.size();
+  const std::string name = card.substr(begin, card.find('\n', begin) - begin);
+  return ParseRepoName(name).ok() ? name : "";
+}
+
 }  // namespace lathe::hub

@@ -13,4 +13,7 @@ namespace lathe::hub {
 std::string ModelCard(const std::string& repo, const std::string& base_model,
                       const std::vector<EngineEntry>& engines);
 
+// The base model that a card names; "" when it names none.
+std::string BaseModelOf(const std::string& card);
+
 }  // namespace lathe::hub

@@ -22,9 +22,10 @@ namespace {
 constexpr uint64_t kMinPiece = 8 << 20, kMaxPiece = 64 << 20;
 constexpr uint64_t kTellEvery = 4 << 20;  // bytes between entries in the record of a partial file
 constexpr uint64_t kCountsAsProgress = 64 << 10;
-// Large files come over two connections, and over all only while these two bring less than this a second:
-// then the way is what holds them up, and not this machine, to which more connections are more work.
-constexpr int kConnectionsWhenFast = 2;
+// Large files come over three connections, and over all only while these bring less than this a second: then
+// the way is what holds them up, and not this machine, to which more connections are more work. One of three
+// is hashing.
+constexpr int kConnectionsWhenFast = 3;
 constexpr double kFast = 300e6;
 constexpr int kTriesOfContent = 2;  // of a file whose hash is wrong
 constexpr double kMeasureSeconds = 0.1;

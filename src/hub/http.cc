@@ -22,7 +22,7 @@ namespace {
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
 
-constexpr size_t kReadBytes =
+constexpr size_t kPieceBytes =
     512 << 10;  // half of what an L2 cache holds: read, hashed and written while there
 constexpr size_t kMaxHead = 64 << 10;
 constexpr size_t kMaxBody = size_t{64} << 20;
@@ -109,8 +109,8 @@ class AnswerReader {
       end_ -= first_;
       first_ = 0;
     }
-    if (end_ == kReadBytes) return Fault("sends a line that does not end");
-    LATHE_ASSIGN_OR_RETURN(const size_t n, stream_.Read(buffer_.get() + end_, kReadBytes - end_));
+    if (end_ == kPieceBytes) return Fault("sends a line that does not end");
+    LATHE_ASSIGN_OR_RETURN(const size_t n, stream_.Read(buffer_.get() + end_, kPieceBytes - end_));
     if (n == 0) return AtEnd();
     *any = true;
     end_ += n;
@@ -148,13 +148,13 @@ class AnswerReader {
   Stream& stream_;
   const bool no_body_;
   std::optional<http::response_parser<PiecesBody>> parser_;
-  const std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(kReadBytes);
+  const std::unique_ptr<char[]> buffer_ = std::make_unique_for_overwrite<char[]>(kPieceBytes);
   size_t first_ = 0, end_ = 0;  // bytes read and not parsed yet
   bool starved_ = true;         // the parser wants more than those
 };
 
 Status SendFile(Stream& stream, const HttpRequest& request) {
-  std::vector<char> buffer(kReadBytes);
+  std::vector<char> buffer(kPieceBytes);
   for (uint64_t done = 0; done < request.file->size;) {
     const size_t want = static_cast<size_t>(std::min<uint64_t>(buffer.size(), request.file->size - done));
     const ssize_t n =

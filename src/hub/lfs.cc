@@ -15,8 +15,8 @@
 namespace lathe::hub {
 namespace {
 
-constexpr size_t kBatch = 100;       // objects in one request
-constexpr size_t kMaxParts = 10000;  // as object stores allow
+constexpr size_t kBatch = 100;             // objects in one request
+constexpr size_t kMaxUploadParts = 10000;  // as object stores allow
 constexpr int kThreads = 4;
 constexpr char kLfsJson[] = "application/vnd.git-lfs+json";
 
@@ -73,7 +73,7 @@ Status ReadParts(const Json& header, const std::string& where, const Url& base, 
     LATHE_ASSIGN_OR_RETURN(parts[number], ResolveReference(base, TextOf(value)));
   }
   const uint64_t size = action->part_size;
-  if (size == 0 || parts.size() > kMaxParts || parts.size() != (action->object->size + size - 1) / size)
+  if (size == 0 || parts.size() > kMaxUploadParts || parts.size() != (action->object->size + size - 1) / size)
     return BadAnswer(where);
   for (auto& [number, url] : parts) action->parts.push_back(std::move(url));
   action->etags.resize(action->parts.size());

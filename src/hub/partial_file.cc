@@ -1,13 +1,13 @@
 #include "hub/partial_file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "base/file.h"
 
@@ -15,7 +15,8 @@ namespace lathe::hub {
 namespace {
 
 constexpr uint64_t kLogFrom = 4 << 20;  // smaller files are fetched again as a whole
-constexpr size_t kHashBytes = 256 << 10;
+constexpr size_t kHashBytes = 4 << 20;
+constexpr uint64_t kPage = 64 << 10;  // of any machine
 constexpr char kPointer[] = "version https://git-lfs.github.com/spec/v1";
 
 Status WriteFault(const std::string& path) {
@@ -81,25 +82,6 @@ void PartialFile::Unclaim() {
 }
 
 Status PartialFile::Write(uint64_t offset, std::string_view bytes) {
-  LATHE_RETURN_IF_ERROR(WriteAt(offset, bytes));
-  HashAtHand(offset, bytes);
-  return Status::Ok();
-}
-
-void PartialFile::HashAtHand(uint64_t offset, std::string_view bytes) {
-  if (digest_ == nullptr) return;
-  {
-    const std::lock_guard lock(mutex_);
-    if (hashing_ || hashed_ != offset) return;
-    hashing_ = true;
-  }
-  digest_->Update(bytes);
-  const std::lock_guard lock(mutex_);
-  hashed_ += bytes.size();
-  hashing_ = false;
-}
-
-Status PartialFile::WriteAt(uint64_t offset, std::string_view bytes) {
   // The kernel lets one thread at a time write a file, and has the others spin.
   const std::lock_guard lock(write_mutex_);
   while (!bytes.empty()) {
@@ -119,27 +101,28 @@ Status PartialFile::Done(uint64_t begin, uint64_t end) {
   return HashOn(lock);
 }
 
+// Mapped, because a hash takes longer than a fast network, and a copy would come on top.
+Status PartialFile::HashPart(uint64_t offset, size_t size) {
+  const uint64_t into = offset % kPage;
+  void* mapped = ::mmap(nullptr, size + into, PROT_READ, MAP_SHARED | MAP_POPULATE, fd_,
+                        static_cast<off_t>(offset - into));
+  if (mapped == MAP_FAILED)
+    return Error(StatusCode::kIo, "cannot read back '%s': %s", path_.c_str(), std::strerror(errno));
+  digest_->Update({static_cast<const char*>(mapped) + into, size});
+  ::munmap(mapped, size + into);
+  return Status::Ok();
+}
+
 // One thread at a time; the others go on fetching.
 Status PartialFile::HashOn(std::unique_lock<std::mutex>& lock) {
   if (digest_ == nullptr || hashing_ || done_.Prefix() <= hashed_) return Status::Ok();
   hashing_ = true;
-  std::vector<char> buffer(kHashBytes);
   Status fault;
   while (fault.ok() && hashed_ < done_.Prefix()) {
     const uint64_t from = hashed_, to = done_.Prefix();
     lock.unlock();
-    for (uint64_t at = from; at < to && fault.ok();) {
-      const size_t want = static_cast<size_t>(std::min<uint64_t>(buffer.size(), to - at));
-      const ssize_t n = ::pread(fd_, buffer.data(), want, static_cast<off_t>(at));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) {
-        fault = Error(StatusCode::kIo, "cannot read back '%s': %s", path_.c_str(),
-                      n < 0 ? std::strerror(errno) : "it got shorter");
-        break;
-      }
-      digest_->Update({buffer.data(), static_cast<size_t>(n)});
-      at += static_cast<uint64_t>(n);
-    }
+    for (uint64_t at = from; at < to && fault.ok(); at += kHashBytes)
+      fault = HashPart(at, static_cast<size_t>(std::min<uint64_t>(kHashBytes, to - at)));
     lock.lock();
     hashed_ = to;
   }

@@ -31,8 +31,7 @@ class PartialFile {
   std::optional<std::pair<uint64_t, uint64_t>> Claim(uint64_t limit);
   // What was claimed and did not come may be claimed again.
   void Unclaim();
-  // Hashes them too, while they are at hand, if all before them has been. Errors: kResourceExhausted for a
-  // full disk, kIo.
+  // Errors: kResourceExhausted for a full disk, kIo.
   Status Write(uint64_t offset, std::string_view bytes);
   // [begin, end) was written: records it, and hashes on if that closed a gap at the front.
   Status Done(uint64_t begin, uint64_t end);
@@ -44,8 +43,7 @@ class PartialFile {
 
  private:
   PartialFile(const RepoCache& cache, const RemoteFile& file);
-  Status WriteAt(uint64_t offset, std::string_view bytes);
-  void HashAtHand(uint64_t offset, std::string_view bytes);
+  Status HashPart(uint64_t offset, size_t size);
   Status HashOn(std::unique_lock<std::mutex>& lock);
   Status Remove(Status fault);
 

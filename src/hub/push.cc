@@ -163,11 +163,12 @@ Status Pusher::AddGenerated(const std::string& commit, const std::vector<RemoteF
   const bool given =
       std::any_of(given_.begin(), given_.end(), [](const Entry& e) { return e.file.path == kCardFile; });
   if (!options_.card || given) return Status::Ok();
+  std::string present;
   if (has(kCardFile)) {
-    LATHE_ASSIGN_OR_RETURN(const std::string text, RemoteText(commit, kCardFile));
-    if (text.find(kCardMark) == std::string::npos) return Status::Ok();
+    LATHE_ASSIGN_OR_RETURN(present, RemoteText(commit, kCardFile));
+    if (present.find(kCardMark) == std::string::npos) return Status::Ok();
   }
-  add(kCardFile, options_.card(engines));
+  add(kCardFile, options_.card(engines, present));
   return Status::Ok();
 }
 

@@ -22,9 +22,10 @@ struct PushOptions {
   std::string message;        // of the commit
   // Entries for lathe.json, one for each engine among the files; their size and hash are filled in here.
   std::vector<EngineEntry> engines;
-  // The model card for all engines that the repository has then; empty: none is written. A card that the
-  // repository has, or that is among the files, is left alone unless it was written by this.
-  std::function<std::string(const std::vector<EngineEntry>&)> card;
+  // The model card for all engines that the repository has then, instead of the present one ("": none);
+  // empty: none is written. A card that the repository has, or that is among the files, is left alone unless
+  // it was written by this.
+  std::function<std::string(const std::vector<EngineEntry>&, const std::string& present)> card;
   // On the caller's thread or those of uploads. `stage`: "hashing" or "uploading".
   std::function<void(const char* stage, uint64_t done, uint64_t total)> progress;
 };

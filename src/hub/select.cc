@@ -14,7 +14,7 @@ bool EndsWithAny(std::string_view path, std::initializer_list<std::string_view> 
                      [path](std::string_view end) { return path.ends_with(end); });
 }
 
-const RemoteFile* FindFile(const std::vector<RemoteFile>& files, std::string_view path) {
+const RemoteFile* FileNamed(const std::vector<RemoteFile>& files, std::string_view path) {
   const auto at =
       std::find_if(files.begin(), files.end(), [path](const RemoteFile& file) { return file.path == path; });
   return at == files.end() ? nullptr : &*at;
@@ -53,8 +53,8 @@ std::vector<RemoteFile> SmallFiles(const std::vector<RemoteFile>& files) {
 }
 
 Expected<std::vector<RemoteFile>> WeightFiles(const std::vector<RemoteFile>& files, const std::string& repo) {
-  if (const RemoteFile* single = FindFile(files, kSingle)) return std::vector<RemoteFile>{*single};
-  if (FindFile(files, kIndexName) != nullptr) return std::vector<RemoteFile>();
+  if (const RemoteFile* single = FileNamed(files, kSingle)) return std::vector<RemoteFile>{*single};
+  if (FileNamed(files, kIndexName) != nullptr) return std::vector<RemoteFile>();
   std::string pickle, gguf, other;
   for (const RemoteFile& file : files) {
     if (IsPickle(file.path)) pickle = file.path;
@@ -86,7 +86,7 @@ Expected<std::vector<RemoteFile>> ShardFiles(const std::vector<RemoteFile>& file
     names.insert(shard.is_string() ? shard.get<std::string>() : "");
   std::vector<RemoteFile> out;
   for (const std::string& name : names) {
-    const RemoteFile* file = name.ends_with(".safetensors") ? FindFile(files, name) : nullptr;
+    const RemoteFile* file = name.ends_with(".safetensors") ? FileNamed(files, name) : nullptr;
     if (file == nullptr)
       return Error(StatusCode::kCorrupt, "%s names the shard '%s', which the repository does not have",
                    where.c_str(), Quoted(name).c_str());

@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxDatabase = size_t{256} << 20;
 
-// A package URL (purl) of Debian's and its derivatives' packages.
+// A package URL (purl) of a source package of Debian's and its derivatives'.
 std::string DebianPurl(const std::string& distribution, const std::string& name, const std::string& version) {
   if (distribution.empty() || name.empty() || version.empty()) return "";
   std::string escaped;
@@ -31,7 +31,7 @@ std::string DebianPurl(const std::string& distribution, const std::string& name,
   }
   std::string plain;
   for (const char c : name) plain += c == '+' ? std::string("%2B") : std::string(1, c);
-  return "pkg:deb/" + distribution + "/" + plain + "@" + escaped;
+  return "pkg:deb/" + distribution + "/" + plain + "@" + escaped + "?arch=source";
 }
 
 // Of the machine at hand: "debian", "ubuntu"; empty: unknown.
@@ -173,6 +173,10 @@ std::map<std::string, DebianPackage> OwnersOf(const std::vector<std::string>& pa
   return out;
 }
 
+std::string PurlOf(const DebianPackage& package) {
+  return DebianPurl(Distribution(), package.source, package.version);
+}
+
 Component DescribeLibrary(const std::string& host_path, const std::string& image_path,
                           const std::vector<Component>& built_in,
                           const std::map<std::string, DebianPackage>& owners) {
@@ -193,7 +197,7 @@ Component DescribeLibrary(const std::string& host_path, const std::string& image
   }
   if (const auto owner = owners.find(host_path); owner != owners.end()) {
     out.version = owner->second.version;
-    out.purl = DebianPurl(Distribution(), owner->second.source, out.version);
+    out.purl = PurlOf(owner->second);
   }
   if (out.version.empty()) out.version = VersionOfName(host_path);
   return out;

@@ -40,6 +40,9 @@ struct DebianPackage {
 std::map<std::string, DebianPackage> OwnersOf(const std::vector<std::string>& paths,
                                               const std::string& database = "/var/lib/dpkg");
 
+// "pkg:deb/debian/glibc@2.36-9?arch=source", of this machine's distribution; "" when that is unknown.
+std::string PurlOf(const DebianPackage& package);
+
 // Describes one shared library of the image: version and origin from dpkg where it is dpkg's, else from
 // `built_in`, else from its file name; licence from `built_in`, or NVIDIA's for NVRTC.
 Component DescribeLibrary(const std::string& host_path, const std::string& image_path,

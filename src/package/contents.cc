@@ -145,6 +145,13 @@ class RuntimeBuilder {
     Component component{.name = "ca-certificates", .license = "MPL-2.0", .kind = ComponentKind::kData};
     component.file = kCertificates;
     component.sha256 = Sha256Hex(text);
+    if (options_.certificates.empty()) {
+      // The bundle itself is made on the machine, by a program of the package.
+      for (const auto& [maker, owner] : OwnersOf({"/usr/sbin/update-ca-certificates"})) {
+        component.version = owner.version;
+        component.purl = PurlOf(owner);
+      }
+    }
     contents_->components.push_back(std::move(component));
     contents_->runtime.AddText(kCertificates, std::move(text));
     return {};

@@ -314,6 +314,8 @@ TEST_F(Package, Truss) {
   fs::create_directories(Path("lathe/__pycache__"));
   for (const char* name : {"__init__.py", "_lathe.cpython-311-x86_64-linux-gnu.so", "__pycache__/x.pyc"})
     std::ofstream(Path(std::string("lathe/") + name)) << name;
+  std::ofstream(Path("elsewhere.py")) << "linked";
+  fs::create_symlink(Path("elsewhere.py"), Path("lathe/linked.py"));
   PackageOptions options = Options(Path("m.lathe"), Path("truss"));
   options.format = Format::kTruss;
   options.program = "";
@@ -322,6 +324,7 @@ TEST_F(Package, Truss) {
   ASSERT_TRUE(WritePackage(options).ok());
   EXPECT_THAT(*ReadFile(Path("truss/config.yaml")), HasSubstr("python_version: py311\nrequirements: []\n"));
   EXPECT_TRUE(FileExists(Path("truss/packages/lathe/_lathe.cpython-311-x86_64-linux-gnu.so")));
+  EXPECT_EQ(*ReadFile(Path("truss/packages/lathe/linked.py")), "linked");
   EXPECT_FALSE(DirExists(Path("truss/packages/lathe/__pycache__")));
   options.python_package = Path("nowhere");
   EXPECT_EQ(WritePackage(options).status().code(), StatusCode::kNotFound);

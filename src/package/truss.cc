@@ -83,7 +83,7 @@ Expected<std::vector<std::string>> PackageFiles(const std::string& folder) {
   std::vector<std::string> files;
   std::error_code ec;
   for (fs::recursive_directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
-    const std::string path = fs::relative(it->path(), folder, ec).string();
+    const std::string path = it->path().lexically_relative(folder).string();  // links keep their names
     if (!it->is_regular_file(ec) || path.find("__pycache__") != std::string::npos) continue;
     files.push_back(path);
     if (files.size() > kMaxPackageFiles)

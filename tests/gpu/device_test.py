@@ -151,7 +151,7 @@ class Machine:
         """One sentence with all of `parts`, exit code 1, nothing on standard output."""
         code, out, err = result
         lines = [line for line in err.splitlines() if line.strip()]
-        good = code == 1 and out == "" and len(lines) == 1 and lines[0].startswith("lathe: ") and all(p in lines[0] for p in parts)
+        good = code == 1 and out == "" and len(lines) == 1 and re.match("lathe: [^-]", lines[0]) and all(p in lines[0] for p in parts)
         return self.check(name, good, f"exit code {code}: {err.strip()}")
 
     def wait_free(self, baseline, limit=10):
@@ -175,7 +175,7 @@ class Machine:
 def stream(port, prompt, tokens, streamed=True, **more):
     """One greedy completion, however it ends: {status, ids, finish, error, done}"""
     answer = {"status": 0, "ids": [], "finish": None, "error": None, "done": False}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     try:
         body = {"prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": streamed,
                 "return_token_ids": True} | more
@@ -374,7 +374,7 @@ def case_race(machine):
     baseline = machine.cuda.free()
     filler = Filler(machine, 8 * MIB)
     before = machine.cuda.free()
-    server = machine.server(env={"LATHE_FAULT": "load:3"}, wait=False)
+    server = machine.server(env={"LATHE_FAULT": "load:5"}, wait=False)
     while machine.cuda.free() > before - 8 * MIB and server.alive():
         time.sleep(0.01)  # until its context is there
     time.sleep(0.3)
@@ -406,7 +406,7 @@ def check_fatal(machine, fault, says, flags=(), env=None):
     begin = time.monotonic()
     label = f"LATHE_FAULT={fault} {' '.join(flags)}".strip()
     try:
-        code = server.process.wait(30)
+        code = server.process.wait(60)
     except subprocess.TimeoutExpired:
         code = None
     seconds = time.monotonic() - begin

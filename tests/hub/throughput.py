@@ -4,9 +4,10 @@
 The hub double says where files are; nginx has them, as a CDN has. In turn, so that what else the machine does hits
 both alike; medians. Prints one line of JSON a case and fails when pull reaches less than 90 % of what curl does with
 the large file, or is slower than curl with the many (one curl for all of them, on kept connections). curl checks no
-hash; pull checks all. With --rate nginx gives each connection no more than that, as CDNs do.
+hash; pull checks all. With --rate nginx gives each connection no more than that, as CDNs do; with --tls it
+speaks TLS, as hubs do.
 
-Usage: LATHE=PROGRAM throughput.py [--size MIB] [--files N] [--rounds N] [--rate BYTES_PER_SECOND_OF_A_CONNECTION]
+Usage: LATHE=PROGRAM throughput.py [--size MIB] [--files N] [--rounds N] [--rate BYTES_PER_SECOND_OF_A_CONNECTION] [--tls]
 """
 import argparse
 import json
@@ -31,7 +32,7 @@ events {{ worker_connections 256; }}
 http {{
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; {limit}
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
-  server {{ listen 127.0.0.1:{port}; root {root}/objects; }}
+  server {{ listen 127.0.0.1:{port} {tls}; root {root}/objects; }}
 }}
 """
 
@@ -43,17 +44,23 @@ def free_port():
 
 
 class Bench:
-    def __init__(self, root, rate):
+    def __init__(self, root, rate, tls):
         self.root, self.port = root, free_port()
         (root / "objects").mkdir()
         limit = f"limit_rate {rate};" if rate else ""
-        (root / "nginx.conf").write_text(NGINX.format(root=root, port=self.port, limit=limit))
+        ssl = ""
+        if tls:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", root / "key.pem",
+                            "-out", root / "cert.pem", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"],
+                           check=True, capture_output=True)
+            ssl = f"ssl; ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem"
+        (root / "nginx.conf").write_text(NGINX.format(root=root, port=self.port, limit=limit, tls=ssl))
         os.chmod(root, 0o755)
         nginx = shutil.which("nginx") or "/usr/sbin/nginx"
         self.nginx = subprocess.Popen([nginx, "-c", str(root / "nginx.conf"), "-p", str(root)], stderr=subprocess.DEVNULL)
         self.hub = Hub()
-        self.hub.cdn_base = f"http://127.0.0.1:{self.port}"
-        while subprocess.run(["curl", "-s", "-o", "/dev/null", self.hub.cdn_base]).returncode:
+        self.hub.cdn_base = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        while subprocess.run(["curl", "-sk", "-o", "/dev/null", self.hub.cdn_base]).returncode:
             time.sleep(0.05)
 
     def add(self, repo, files):
@@ -69,6 +76,8 @@ class Bench:
         out.mkdir()
         env = {name: value for name, value in os.environ.items() if not name.startswith("HF_") and "proxy" not in name.lower()}
         env |= {"HF_ENDPOINT": self.hub.url, "HF_HUB_CACHE": str(out), "HOME": str(self.root)}
+        if (self.root / "cert.pem").exists():
+            env |= {"SSL_CERT_FILE": str(self.root / "cert.pem"), "CURL_CA_BUNDLE": str(self.root / "cert.pem")}
         start = time.monotonic()
         subprocess.run(command, check=True, env=env, cwd=out, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
@@ -104,9 +113,10 @@ def main():
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rate", type=int, default=0)
+    parser.add_argument("--tls", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lathe-hub-bench-") as folder:
-        bench = Bench(pathlib.Path(folder), args.rate)
+        bench = Bench(pathlib.Path(folder), args.rate, args.tls)
         try:
             block = os.urandom(1 << 20)
             bench.add("acme/large", {"model.safetensors": b"".join(i.to_bytes(4, "big") + block[4:] for i in range(args.size))})

@@ -183,12 +183,15 @@ def stream(port, tokens=16, limit=60, wait=False):
             connection.request("POST", "/v1/completions", headers={"Content-Type": "application/json"}, body=json.dumps(
                 {"model": "tales-16m", "prompt": "Once upon a time", "max_tokens": tokens, "temperature": 0, "stream": True}))
             answer = connection.getresponse()
-            break
+            if not (wait and answer.status == 503):  # it listens before the engine is loaded
+                break
+            connection.close()
         except (ConnectionError, socket.timeout):
             connection.close()
-            if not wait or time.monotonic() - begin > limit:
+            if not wait:
                 raise
-            time.sleep(0.001)
+        assert time.monotonic() - begin < limit, "no answer"
+        time.sleep(0.001)
     assert answer.status == 200, answer.read()
     first, text, reason = None, "", None
     for line in answer:
@@ -229,10 +232,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def one_sentence(done, *words):
-    """A fault: exit code 1, one line that begins with the program's name and has the words in it."""
-    assert done.returncode == 1, (done.returncode, done.stderr)
+def one_sentence(done, *words, code=1):
+    """A fault: its exit code, one line that begins with the program's name and has the words in it (and, of a wrong
+    option, a second that names the help)."""
+    assert done.returncode == code, (done.returncode, done.stderr)
     lines = done.stderr.strip().splitlines()
+    if code == 2:
+        assert lines.pop() == "Try: lathe package --help"
     assert len(lines) == 1 and re.match(r"lathe: \S", lines[0]), done.stderr
     for word in words:
         assert word in lines[0], lines[0]
