@@ -153,7 +153,7 @@ def test_full_disk_and_interruption_leave_nothing(engine, tmp_path):
     small.mkdir()
     run("mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", small)
     try:
-        one_sentence(lathe("package", engine, "-o", small / "image", check=False), "MiB", "free")
+        one_sentence(lathe("package", engine, "-o", small / "image", "-q", check=False), "MiB", "free")
         assert list(small.iterdir()) == []
     finally:
         run("umount", small)
@@ -174,16 +174,16 @@ def test_faults_are_one_sentence(engine, image, tmp_path):
     data = bytearray(engine.read_bytes())
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
-    one_sentence(lathe("package", damaged, "-o", tmp_path / "x", check=False), "damaged.lathe", "checksum", "build it again")
+    one_sentence(lathe("package", damaged, "-o", tmp_path / "x", "-q", check=False), "damaged.lathe", "checksum", "build it again")
     damaged.write_bytes(data[:5000])
-    one_sentence(lathe("package", damaged, "-o", tmp_path / "x", check=False), "truncated")
+    one_sentence(lathe("package", damaged, "-o", tmp_path / "x", "-q", check=False), "truncated")
     damaged.unlink()
-    one_sentence(lathe("package", engine, "-o", image, check=False), "exists", "--force")
-    one_sentence(lathe("package", tmp_path / "none.lathe", "-o", tmp_path / "x", check=False), "none.lathe")
-    one_sentence(lathe("package", ROOT / "models/tales-16m", "-o", tmp_path / "x", check=False), "lathe build")
-    one_sentence(lathe("package", engine, "-o", tmp_path / "x", "--format", "zip", check=False), "oci, dockerfile or truss")
-    one_sentence(lathe("package", engine, "-o", tmp_path / "x", "--setting", "port=1", check=False), "--port", code=2)
-    one_sentence(lathe("package", "-o", tmp_path / "x", check=False), "--pull")
+    one_sentence(lathe("package", engine, "-o", image, "-q", check=False), "exists", "--force")
+    one_sentence(lathe("package", tmp_path / "none.lathe", "-o", tmp_path / "x", "-q", check=False), "none.lathe")
+    one_sentence(lathe("package", ROOT / "models/tales-16m", "-o", tmp_path / "x", "-q", check=False), "lathe build")
+    one_sentence(lathe("package", engine, "-o", tmp_path / "x", "--format", "zip", "-q", check=False), "oci, dockerfile or truss")
+    one_sentence(lathe("package", engine, "-o", tmp_path / "x", "--setting", "port=1", "-q", check=False), "--port", code=2)
+    one_sentence(lathe("package", "-o", tmp_path / "x", "-q", check=False), "--pull")
     assert list(tmp_path.iterdir()) == []
 
 

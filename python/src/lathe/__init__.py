@@ -11,7 +11,7 @@ from . import _lathe
 from ._build import BuildReport, build
 from ._errors import (CancelledError, CorruptError, DeadlineExceededError, Error, InternalError, InvalidArgumentError,
                       IoError, MismatchError, NotFoundError, ResourceExhaustedError, UnavailableError, UnsupportedError)
-from ._lathe import Chunk, __version__
+from ._lathe import Chunk
 from ._llm import LLM, Stream
 from ._outputs import CompletionOutput, EmbeddingOutput, Logprob, RequestMetrics, RequestOutput
 from ._sampling import SamplingParams
@@ -23,6 +23,8 @@ __all__ = [
     "EmbeddingOutput", "Error", "InternalError", "InvalidArgumentError", "IoError", "Logprob", "MismatchError",
     "NotFoundError", "RequestMetrics", "RequestOutput", "ResourceExhaustedError", "SamplingParams", "Server", "Stream",
     "Tokenizer", "UnavailableError", "UnsupportedError", "__version__", "build", "serve"]
+
+__version__: str = getattr(_lathe, "__version__")  # noqa: B009
 
 # Engines have threads, which must end before the interpreter does. The last registered is called first.
 _atexit.register(_lathe.close_all)

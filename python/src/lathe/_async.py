@@ -9,7 +9,7 @@ from ._outputs import RequestOutput, output_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 _LONG_TEXT = 1 << 15  # characters from which tokenizing is no work for a loop's thread
 
@@ -52,8 +52,8 @@ async def submit(prompt: object, call: Callable[[object, _lathe.Mailbox], _lathe
 class AsyncStream:
     """The chunks of an answer: `async for chunk in stream`. Leaving the loop, or cancelling the task, cancels it."""
 
-    def __init__(self, start: Callable[[], object]) -> None:
-        self._start = start  # a coroutine function that makes the request
+    def __init__(self, start: Callable[[_lathe.Mailbox], Awaitable[tuple[_lathe.Request, str | None]]]) -> None:
+        self._start = start  # makes the request
         self._request: _lathe.Request | None = None
         self._channel: Channel | None = None
         self._prompt: str | None = None
@@ -68,7 +68,7 @@ class AsyncStream:
         request, channel = self._request, self._channel
         if request is None or channel is None:
             channel = self._channel = Channel.current()
-            request, self._prompt = await self._start(channel.mailbox)  # type: ignore[operator]
+            request, self._prompt = await self._start(channel.mailbox)
             self._request = request
         try:
             while (chunk := request.next()) is None:

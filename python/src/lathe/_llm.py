@@ -12,7 +12,7 @@ from ._sampling import SamplingParams, params_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, Union
 
     from ._async import AsyncStream
@@ -338,6 +338,10 @@ class LLM:
                 options: tuple[int, float | None, str], embed: bool = False) -> _lathe.Request:
         return self._engine.submit(job, params, mailbox, streams, embed, *options)
 
+    def _submit_in(self, params: SamplingParams, streams: bool, options: tuple[int, float | None, str], job: Any,
+                   mailbox: _lathe.Mailbox) -> _lathe.Request:
+        return self._submit(job, params, mailbox, streams, options)
+
     def _submit_all(self, jobs: list[Any], params: Sequence[SamplingParams | None], bar: Bar | None,
                     options: tuple[int, float | None, str], embed: bool = False) -> list[_lathe.Request]:
         """Submits all and waits for their ends."""
@@ -379,12 +383,14 @@ class LLM:
 
     async def _arun(self, jobs: list[Any], params: list[SamplingParams], shown: list[str | None],
                     options: tuple[int, float | None, str]) -> list[RequestOutput]:
+        from functools import partial
+
         from ._async import Channel, submit, wait_all
         channel = Channel.current()
         requests: list[_lathe.Request] = []  # dropping those that are there cancels them
         for job, one in zip(jobs, params, strict=True):
-            requests.append(await submit(job, lambda prompt, box, one=one: self._submit(prompt, one, box, False, options),
-                                         channel.mailbox))
+            call: Any = partial(self._submit_in, one, False, options)
+            requests.append(await submit(job, call, channel.mailbox))
         await wait_all(requests, channel)
         return [output_of(request, text) for request, text in zip(requests, shown, strict=True)]
 
@@ -395,11 +401,12 @@ class LLM:
 
     def _astream(self, job: Any, shown: str | None, params: SamplingParams,
                  options: tuple[int, float | None, str]) -> AsyncStream:
+        from functools import partial
+
         from ._async import AsyncStream, submit
+        call: Any = partial(self._submit_in, params, True, options)
 
         async def start(mailbox: _lathe.Mailbox) -> tuple[_lathe.Request, str | None]:
-            call: Callable[[object, _lathe.Mailbox], _lathe.Request]
-            call = lambda prompt, box: self._submit(prompt, params, box, True, options)  # noqa: E731
             return await submit(job, call, mailbox), shown
 
         return AsyncStream(start)

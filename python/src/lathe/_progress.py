@@ -9,6 +9,7 @@ from . import _lathe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     Progress = bool | Callable[[str, int, int], object] | None
 
@@ -38,7 +39,7 @@ class Bar:
         if now - self.drawn_at < self.wait:
             return
         self.drawn_at = now
-        line = _lathe.render_progress(label, done, total, counted, now - self.begin, 79)
+        line: Any = _lathe.render_progress(label, done, total, counted, now - self.begin, 79)
         if self.interactive:
             sys.stderr.write("\r" + line.ljust(79))
             self.drawn = True

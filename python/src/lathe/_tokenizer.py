@@ -16,7 +16,7 @@ class Tokenizer:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         import os
         self.path = os.fspath(path)
-        self._own = _lathe.Tokenizer.open(self.path)
+        self._own: Any = _lathe.Tokenizer.open(self.path)
 
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Ids of a text. Control tokens spelled out in it count as text, unless parse_special says otherwise."""
