@@ -102,7 +102,7 @@ def test_an_exception_ends_it_too(engine_file):
 def test_a_fork_is_told(engine_file):
     code = """if 1:
         import os, sys, lathe
-        llm = lathe.LLM(sys.argv[1])
+        llm = lathe.LLM(sys.argv[1], threads=1)
         stream = llm.stream("Once", max_tokens=200, ignore_eos=True)
         server = lathe.serve(llm, port=0)
         pid = os.fork()
@@ -115,14 +115,14 @@ def test_a_fork_is_told(engine_file):
                     assert "before the process forked" in str(fault), fault
             assert not server.running
             del stream, server, llm
-            with lathe.LLM(sys.argv[1]) as own:  # a new one works
+            with lathe.LLM(sys.argv[1], threads=1) as own:  # a new one works
                 assert own.generate("Once", max_tokens=3)
             sys.exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert len(list(stream)) > 1
         print("parent goes on")
     """
-    assert run(code, engine_file)[0] == "parent goes on\n"
+    assert run(code, engine_file, timeout=180)[0] == "parent goes on\n"
 
 
 def test_spawned_processes_open_their_own(engine_file, tmp_path):
