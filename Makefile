@@ -83,7 +83,7 @@ test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis,
 test-hub: app $(CLIENTS)/ready  ## lathe pull and push against a double of the hub that the official client works with, too
 	@LATHE=$(CURDIR)/build/app/bin/lathe $(CLIENTS)/bin/python -m pytest -q --tb=short -p no:cacheprovider tests/hub
 
-.PHONY: python test-python
+.PHONY: python test-python test-hub
 python:  ## the Python package, as a wheel in build/python/dist (pip install ./python installs it)
 	@tools/bootstrap.sh python
 	@python3 -m venv build/python/venv
