@@ -185,6 +185,10 @@ TEST(CudaBuild, PlanAndKernelsFitTogether) {
         quantizes += op.kind == PlanOpKind::kQuantize;
         if (op.kind != PlanOpKind::kGemm) continue;
         ++matmuls;
+        // The matmul of q, k and v may write the rotated rows while other blocks of it read its operand.
+        if (&op != &plan.ops.back() && (&op + 1)->kind == PlanOpKind::kRopeAppend) {
+          EXPECT_NE((&op + 1)->out, op.in);
+        }
         const bool head = !plan.weights[static_cast<size_t>(op.weight)].name.starts_with("layers.");
         EXPECT_EQ(plan.weights[static_cast<size_t>(op.weight)].type, fp8 && !head ? DType::kF8E4M3 : sixteen);
         EXPECT_EQ(op.out_type, op.silu_mul ? sixteen : DType::kF32);

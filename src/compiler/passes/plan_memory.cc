@@ -70,10 +70,21 @@ Status BuildChains(const ir::Graph& graph, bool on_cuda, int matmul_unit, std::v
     }
   }
   if (!on_cuda) return Status::Ok();
-  for (const Op& op : graph.ops) {
+  std::unordered_map<int, const Op*> maker;
+  for (size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    for (const ir::Value& value : op.results) maker[value.id] = &op;
     if (!MayBeFolded(op) || op.results.empty()) continue;
     BufferChain& operand = (*chains)[chain_of.at(op.operands[0])];
     operand.end = std::max(operand.end, (*chains)[chain_of.at(op.results[0].id)].end);
+    if (op.code != OpCode::kRopeAppend) continue;
+    // The matmul before may write the rotated rows itself, while other blocks of it still read its operand.
+    const auto before = maker.find(op.operands[0]);
+    if (before == maker.end()) continue;
+    for (const int id : before->second->operands) {
+      BufferChain& read = (*chains)[chain_of.at(id)];
+      read.end = std::max(read.end, static_cast<int>(i));
+    }
   }
   return Status::Ok();
 }
@@ -86,8 +97,9 @@ Status AssignBuffers(ir::Graph* graph, PassContext* context) {
   const int matmul_unit = context->on_cuda() ? kRowsN : 1;
   std::vector<BufferChain> chains;
   LATHE_RETURN_IF_ERROR(BuildChains(*graph, context->on_cuda(), matmul_unit, &chains));
-  std::stable_sort(chains.begin(), chains.end(),
-                   [](const BufferChain& a, const BufferChain& b) { return a.bytes_per_row > b.bytes_per_row; });
+  std::stable_sort(chains.begin(), chains.end(), [](const BufferChain& a, const BufferChain& b) {
+    return a.bytes_per_row > b.bytes_per_row;
+  });
   BufferPlan& plan = context->memory;
   plan = {};
   plan.matmul_unit = matmul_unit;

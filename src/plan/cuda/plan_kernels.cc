@@ -157,7 +157,7 @@ bool DoesRope(const Plan& plan, const PlanOp& op) {
   if (op.kind != PlanOpKind::kGemm || &op == &plan.ops.back() || plan.sm != 90) return false;
   const PlanOp& next = *(&op + 1);
   // What f16 does not hold is kept visible by rope_append alone.
-  return next.kind == PlanOpKind::kRopeAppend && next.in == op.out && next.gain < 0 &&
+  return next.kind == PlanOpKind::kRopeAppend && next.in == op.out && next.out != op.in && next.gain < 0 &&
          !HasF16(plan.numeric) && plan.head_dim == kGemmRopeDim && plan.rotary_dim == kGemmRopeDim;
 }
 

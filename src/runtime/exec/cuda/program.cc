@@ -417,6 +417,9 @@ Status Program::LaunchOp(size_t index, const StepInput& input, abi::Stream strea
   }
   *overlap = after;
   const bool own = def.logit_rows && input.selects;
+  // Decode attention reads keys before it waits, as those of earlier steps; behind selected rows some of them
+  // are this step's.
+  if (own) *overlap = false;
   const bool folds_rope =
       op.kernel.function != nullptr && !GemmDoesRope(index - 1, input.rows) && IsLeftOut(index - 1, input);
   return LaunchAttention(op, folds_rope, input, own ? input.logit_attention : input.attention, stream,
