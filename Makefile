@@ -73,10 +73,8 @@ $(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt t
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-python, test-package, test-hub, test-deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-hub, test-deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
-	@$(MAKE) --no-print-directory test-python
-	@$(MAKE) --no-print-directory test-package
 	@$(MAKE) --no-print-directory test-hub
 	@$(MAKE) --no-print-directory test-deploy
 

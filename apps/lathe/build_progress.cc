@@ -16,7 +16,8 @@ Expected<DType> ParseWeightType(const std::string& text) {
   if (text == "bf16") return DType::kBf16;
   if (text == "fp16") return DType::kF16;
   if (text == "f32") return DType::kF32;
-  return Error(StatusCode::kInvalidArgument, "--dtype must be bf16, fp16 or f32, but is \"%s\"", text.c_str());
+  return Error(StatusCode::kInvalidArgument, "--dtype must be bf16, fp16 or f32, but is \"%s\"",
+               text.c_str());
 }
 
 }  // namespace lathe::cli

@@ -20,15 +20,15 @@ struct ModelOptions {
 
   // MODEL, --dtype, --target, --threads, --kv-bytes, --host-kv-memory, --context, and those of a GPU.
   void Declare(Command& command);
-  // Where `path` names a repository of the hub: fetches it, with a bar, and becomes the path it is at. Errors:
-  // FetchModel's.
+  // Where `path` names a repository of the hub: fetches it, with a bar, and becomes the path it is at.
+  // Errors: FetchModel's.
   Status Fetch();
   // As a command line has them: for a process of our own that opens the same model.
   std::vector<std::string> ToArgs() const;
 };
 
-// Fetches first when `options.path` names a repository, builds into the cache first when `options.path` is a directory without a fitting engine, with progress on
-// stderr. Errors: the build's and Engine::Load's.
+// Fetches first when `options.path` names a repository, builds into the cache first when `options.path` is a
+// directory without a fitting engine, with progress on stderr. Errors: the build's and Engine::Load's.
 Expected<std::unique_ptr<Engine>> OpenModel(const ModelOptions& options);
 
 }  // namespace lathe::cli

@@ -38,7 +38,7 @@ struct Way {
 };
 constexpr Way kWays[] = {{"separate kernels", false, false, 0}, {"in products", true, false, 0},
                          {"in attention", false, true, 0},      {"in both", true, true, 0},
-                         {"in both, late", true, true, 1}, {"in both, later", true, true, 2}};
+                         {"in both, late", true, true, 1},      {"in both, later", true, true, 2}};
 
 struct Bench {
   Lab lab = Lab::Open();

@@ -36,7 +36,7 @@ def test_faults(tmp_path):
     for options, says in (({"dtype": "f16"}, 'dtype must be auto, bf16, fp16, f32 or fp8, but is "f16"'),
                           ({"target": "tpu"}, "tpu"), ({"numeric": "x"}, "numeric must be bf16-fma or bf16-dot"),
                           ({"kv_dtype": "x"}, "kv_dtype must be auto"), ({"fp8_scales": "x"}, "fp8_scales must be"),
-                          ({"fp8_keep": "qkv"}, "fp8_keep says what stays bf16"), ({"dtype": "fp8"}, "fp8"),
+                          ({"fp8_keep": "qkv"}, "fp8_keep says what keeps 16 bits"), ({"dtype": "fp8"}, "fp8"),
                           ({"tp": "two"}, "tp must be a whole number, but is 'two'"), ({"tp": 3}, "3")):
         with pytest.raises(lathe.Error, match=says):
             lathe.build(MODEL, output, tune=False, progress=False, **options)

@@ -25,7 +25,8 @@ TEST(Bf16, RoundsToNearestEvenAndKeepsNan) {
   EXPECT_TRUE(std::isinf(ToFloat(ToBf16(3.4e38f))));
 }
 
-// Every number of half comes back, what lies between two goes to the nearer one, from halfway to the even one.
+// Every number of half comes back, what lies between two goes to the nearer one, from halfway to the even
+// one.
 TEST(Half, RoundsToNearestEven) {
   for (uint32_t h = 0; h < 0x7c00; ++h) {
     const float value = HalfToFloat(static_cast<uint16_t>(h));

@@ -70,7 +70,8 @@ struct BuildReport {
 // disk has no room for the engine; kIo.
 Expected<BuildReport> BuildEngine(const std::string& dir, const BuildOptions& options);
 
-// The last part of a path: what the model is called; of a snapshot in the cache of a hub, its repository's name.
+// The last part of a path: what the model is called; of a snapshot in the cache of a hub, its repository's
+// name.
 std::string ModelNameOf(const std::string& dir);
 
 }  // namespace lathe

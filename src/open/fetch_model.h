@@ -14,7 +14,7 @@ namespace lathe {
 struct FetchOptions {
   std::string model = {};                 // a path, or ORG/NAME[@REVISION]
   std::optional<std::string> dtype = {};  // an engine's must be this one
-  std::string target = "auto";       // compiler/target.h
+  std::string target = "auto";            // compiler/target.h
   int device = -1;
   hub::Want want = hub::Want::kEither;
 };

@@ -224,7 +224,8 @@ TEST_F(CliFault, OptionsOfTheBuildOutOfRange) {
   ExpectFault(
       Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--dtype", "fp8", "--fp8-keep", "last,up"}),
       "there is \"up\"");
-  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--fp8-keep", "first"}), "--dtype fp8");
+  ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--fp8-keep", "first"}),
+              "needs the dtype fp8");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--target", "cuda:sm_70"}),
               "cuda:sm_90a, cuda:sm_100a");
   ExpectFault(Lathe({"build", TalesModel(), "-o", out, "--no-tune", "--target", "sm_90", "--tp", "2"}),

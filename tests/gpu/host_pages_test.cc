@@ -1,5 +1,6 @@
 // KV pages in host memory on the device: what copies of them reach, and a prefix that comes back against one
-// that is computed again. LATHE_OFFLOAD_MODEL names a checkpoint to take the times of; without it tales-16m is.
+// that is computed again. LATHE_OFFLOAD_MODEL names a checkpoint to take the times of; without it tales-16m
+// is.
 #include <algorithm>
 #include <cstdlib>
 

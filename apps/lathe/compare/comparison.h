@@ -21,7 +21,7 @@ struct CaseResult {
   std::vector<double> per_token_ms;       // each token after that
   std::vector<double> tokens_per_second;  // output tokens of the whole batch, prompt included in the time
   uint64_t memory_bytes = 0;  // the process's peak so far, or the GPU memory that it holds; 0: unknown
-  std::string missing = {};        // why there is no sample: an error, or "left out: ..."
+  std::string missing = {};   // why there is no sample: an error, or "left out: ..."
   // First token of every prompt of the first repetition; empty where a contender does not tell.
   std::vector<int64_t> first_tokens = {};
 };

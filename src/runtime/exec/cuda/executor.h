@@ -48,8 +48,8 @@ struct CudaMemoryPlan {
   uint64_t kv_bytes = 0;
   uint64_t kv_bytes_per_page = 0;  // all layers
   uint64_t host_kv_bytes = 0;
-  uint64_t loaded_bytes = 0;       // of CUDA: loaded kernels, captured graphs
-  uint64_t context_bytes = 0;      // of CUDA, before anything: taken when the device is opened
+  uint64_t loaded_bytes = 0;   // of CUDA: loaded kernels, captured graphs
+  uint64_t context_bytes = 0;  // of CUDA, before anything: taken when the device is opened
   uint64_t fixed_bytes() const { return weight_bytes + buffer_bytes + workspace_bytes + loaded_bytes; }
 };
 

@@ -1,0 +1,166 @@
+// What a step launches, copies and allocates, over the fake driver.
+#include "runtime/exec/cuda/testing/executor_fixture.h"
+
+namespace lathe::cuda {
+namespace {
+
+using testing::ExecutorTest;
+using testing::FakeDriver;
+using testing::HostKernels;
+using testing::Sequence;
+using testing::TinyModel;
+using testing::TinyOptions;
+
+TEST_F(ExecutorTest, OneGraphAStepAndNothingAllocated) {
+  Open({});
+  FakeDriver& fake = FakeDriver::Get();
+  EXPECT_EQ(fake.calls["stream_begin_capture"], 2 * 4);  // 1, 2, 4, 8: each alone and with sampling
+  std::vector<Sequence> all;
+  for (int i = 0; i < 5; ++i) all.push_back(NewSequence(40));
+  for (Sequence& seq : all) AddSlice(&seq, 30, false);
+  ASSERT_TRUE(Run().ok());
+  NewStep();
+  for (const int n : {1, 2, 3, 5}) {
+    fake.calls.clear();
+    fake.launches.clear();
+    for (int i = 0; i < n; ++i) AddSlice(&all[static_cast<size_t>(i)], 1, true);
+    const std::vector<std::vector<int32_t>> asked = asked_;
+    ASSERT_TRUE(executor_->Execute(step_, &result_).ok());
+    NewStep();
+    EXPECT_EQ(fake.calls["graph_launch"], 1);
+    EXPECT_EQ(fake.calls["launch_kernel_ex"], 0);  // sampling is in the graph
+    EXPECT_EQ(fake.calls["memcpy_h2d_async"], 1);
+    EXPECT_EQ(fake.calls["memcpy_d2h_async"], 1);
+    for (const char* call :
+         {"mem_alloc", "mem_host_alloc", "event_create", "stream_create", "graph_instantiate"})
+      EXPECT_EQ(fake.calls[call], 0) << call;
+    // Embedding and sampling a row of the bucket each.
+    const int bucket = n == 3 ? 4 : n == 5 ? 8 : n;
+    EXPECT_EQ(static_cast<int>(fake.launches[1].config.grid_x), bucket) << fake.launches[1].kernel;
+    EXPECT_EQ(fake.launches[1].kernel.rfind("embed", 0), 0u);
+    const SampleTactic tactic = SampleTacticOf(TinyModel::kVocab, 90);
+    EXPECT_EQ(static_cast<int>(fake.launches.back().config.grid_x), bucket * tactic.blocks);
+  }
+}
+
+// The first kernel of a step waits for the upload, every other one may start while the one before drains.
+TEST_F(ExecutorTest, OrderAndOverlapOfLaunches) {
+  Open({.kv_fp8 = true});
+  FakeDriver& fake = FakeDriver::Get();
+  Sequence a = NewSequence(90), b = NewSequence(20);
+  AddSlice(&b, 19, false);
+  ASSERT_TRUE(Run().ok());
+  NewStep();
+  fake.launches.clear();
+  AddSlice(&a, 90, true);
+  AddSlice(&b, 1, true);
+  ASSERT_TRUE(executor_->Execute(step_, &result_).ok());
+  std::vector<std::string> names;
+  for (size_t i = 0; i < fake.launches.size(); ++i) {
+    const auto& launch = fake.launches[i];
+    names.push_back(launch.kernel.substr(0, launch.kernel.find('_', launch.kernel.find('_') + 1)));
+    const bool overlap = std::ranges::any_of(launch.attributes, [](const abi::LaunchAttribute& a) {
+      return a.id == abi::kAttributeProgrammaticStreamSerialization && a.value.flag == 1;
+    });
+    EXPECT_EQ(overlap, i != 0 && i + 1 != fake.launches.size()) << launch.kernel;
+  }
+  names.resize(9);
+  for (size_t i : {size_t{3}, size_t{8}}) names[i] = names[i].substr(0, 4);
+  EXPECT_EQ(names, (std::vector<std::string>{"rope_table", "embed_128", "norm_128", "gemm", "rope_append",
+                                             "attention_decode", "widen_pages", "attention_prompt", "gemm"}));
+}
+
+// Norms and quantisations of few rows are done by the products that read them, rotation by attention; a norm
+// that adds first, or that gathers rows, is not.
+TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {
+  for (const bool fp8 : {false, true}) {
+    Open({.fp8 = fp8, .kv_fp8 = fp8, .selects = false}, false);
+    for (const int rows : {1, 3, 4, 5, 8}) {
+      SCOPED_TRACE(rows);
+      std::vector<Sequence> sequences;
+      for (int i = 0; i < rows; ++i) {
+        sequences.push_back(NewSequence(70 + i));
+        AddSlice(&sequences.back(), 10 + 7 * i, false);
+      }
+      ASSERT_TRUE(Run().ok());
+      NewStep();
+      const auto count = [](const std::string& part) {
+        return std::ranges::count_if(FakeDriver::Get().launches, [&](const FakeDriver::Launch& launch) {
+          return launch.kernel.find(part) != std::string::npos;
+        });
+      };
+      FakeDriver::Get().launches.clear();
+      for (Sequence& sequence : sequences) AddSlice(&sequence, 1, true);
+      RunAndCompare(fp8 ? 0.2 : 2e-2);
+      const bool few = rows <= kMostPrologueTokens;
+      EXPECT_EQ(count("norm_128_"), few ? 2 : 5);
+      EXPECT_EQ(count("_norm128"), few ? 3 : 0);
+      EXPECT_EQ(count("quantize"), fp8 ? 4 : 0);  // kernels of their own, or in the names of products
+      EXPECT_EQ(count("gemm_"), 9);
+      EXPECT_EQ(count("rope_append"), 0);
+      EXPECT_EQ(count("_rope64"), 2);
+    }
+    executor_.reset();
+  }
+}
+
+TEST_F(ExecutorTest, DeterministicModeHasOneTacticForEachMatmul) {
+  Open({});
+  executor_.reset();
+  options_.deterministic = true;
+  ASSERT_TRUE(TryOpen().ok());
+  FakeDriver& fake = FakeDriver::Get();
+  std::map<std::string, std::set<std::string>> gemms;  // by number of rows
+  for (const int n : {1, 2, 40, 290}) {
+    Sequence seq = NewSequence(n);
+    fake.launches.clear();
+    AddSlice(&seq, n, true);
+    ASSERT_TRUE(executor_->Execute(step_, &result_).ok());
+    NewStep();
+    for (const auto& launch : fake.launches) {
+      if (launch.kernel.rfind("gemm", 0) == 0) gemms[std::to_string(n)].insert(launch.kernel);
+      EXPECT_NE(launch.kernel.rfind("attention_decode", 0), 0u);
+    }
+  }
+  for (const auto& [n, names] : gemms) EXPECT_EQ(names, gemms["1"]) << n;
+  Converse(2e-2);
+}
+
+TEST_F(ExecutorTest, ProfileAndOpsOneByOne) {
+  Open({.window = 70});
+  executor_.reset();
+  setenv("LATHE_PROFILE", "1", 1);
+  setenv("LATHE_CUDA_SYNC", "1", 1);
+  ASSERT_TRUE(TryOpen().ok()) << status_.message();
+  Converse(2e-2);
+  EXPECT_EQ(FakeDriver::Get().calls["graph_launch"], 0);
+  ::testing::internal::CaptureStderr();
+  executor_.reset();
+  const std::string table = ::testing::internal::GetCapturedStderr();
+  for (const char* line :
+       {"gemm qkv, rows ..4", "attention, rows ..128", "sample, rows 2", "rope_table, rows"})
+    EXPECT_NE(table.find(line), std::string::npos) << line << "\n" << table;
+  // A fault of a kernel shows when the op behind it is to be launched.
+  unsetenv("LATHE_PROFILE");
+  ASSERT_TRUE(TryOpen().ok()) << status_.message();
+  Sequence a = NewSequence(3);
+  AddSlice(&a, 3, true);
+  FakeDriver::Get().Fail("stream_synchronize", 700, 4);
+  EXPECT_NE(executor_->Execute(step_, &result_).message().find("attention of layer 0: cuStreamSynchronize"),
+            std::string::npos);
+  FakeDriver::Get().Heal();
+  executor_.reset();
+  unsetenv("LATHE_CUDA_SYNC");
+}
+
+// ---- what is refused ----
+
+TEST(DecodeBucketsTest, Steps) {
+  EXPECT_EQ(DecodeBuckets(1), (std::vector<int>{1}));
+  EXPECT_EQ(DecodeBuckets(6), (std::vector<int>{1, 2, 4, 6}));
+  EXPECT_EQ(DecodeBuckets(256), (std::vector<int>{1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256}));
+  EXPECT_EQ(DecodeBuckets(512).back(), 512);
+}
+
+}  // namespace
+}  // namespace lathe::cuda
