@@ -15,7 +15,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 program=${1:-build/release/gpu_test}
 OUT=${OUT:-build/sanitize} TOOLS=${TOOLS:-memcheck racecheck} BUDGET=${BUDGET:-90}
-FILTERS=${FILTERS:-Small/*bf16 Small/*fp8 Families/*gpu_llama3_tied Families/*gpu_mistral_window Families/*gpu_qwen3 Families/*gpu_qwen2_window GpuEngine.Preempted*}
+FILTERS=${FILTERS:-Small/*bf16 Small/*fp8 Small/*_128 Families/*gpu_llama3_tied Families/*gpu_mistral_window Families/*gpu_qwen3 Families/*gpu_qwen2_window GpuEngine.Preempted*}
 [ -x "$program" ] || { echo "sanitize: $program is missing; make test-gpu builds it" >&2; exit 1; }
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2> /dev/null | head -1)
 [ -n "$sanitizer" ] || { echo "sanitize: compute-sanitizer is missing; it comes with CUDA's toolkit" >&2; exit 1; }

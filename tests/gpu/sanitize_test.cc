@@ -9,13 +9,14 @@ namespace {
 struct Case {
   const char* name;
   DType weights, keys;
+  int head_dim;  // 128: products of many rows rotate q, k and v
 };
 
 class GpuSanitize : public GpuTest, public ::testing::WithParamInterface<Case> {
  protected:
   // A Llama of two layers, written once.
-  static std::string SmallModel() {
-    const std::string dir = ScratchDir() + "/small";
+  static std::string SmallModel(int head_dim) {
+    const std::string dir = ScratchDir() + "/small" + std::to_string(head_dim);
     if (DirExists(dir)) return dir;
     const Json config = {{"architectures", {"LlamaForCausalLM"}},
                          {"model_type", "llama"},
@@ -24,7 +25,7 @@ class GpuSanitize : public GpuTest, public ::testing::WithParamInterface<Case> {
                          {"num_hidden_layers", 2},
                          {"num_attention_heads", 4},
                          {"num_key_value_heads", 2},
-                         {"head_dim", 64},
+                         {"head_dim", head_dim},
                          {"vocab_size", 1000},
                          {"max_position_embeddings", 512},
                          {"rms_norm_eps", 1e-5},
@@ -42,7 +43,7 @@ class GpuSanitize : public GpuTest, public ::testing::WithParamInterface<Case> {
 // in every way; the greedy tokens are the same alone and again.
 TEST_P(GpuSanitize, EveryKernel) {
   const BuildSpec spec = {.dtype = GetParam().weights, .target = "cuda", .kv_dtype = GetParam().keys};
-  const auto engine = LoadEngine(BuiltEngine(SmallModel(), spec),
+  const auto engine = LoadEngine(BuiltEngine(SmallModel(GetParam().head_dim), spec),
                                  {.max_sequences = 3, .max_step_tokens = 192, .max_context = 256});
   ASSERT_NE(engine, nullptr);
   Rng rng(3);
@@ -68,8 +69,10 @@ TEST_P(GpuSanitize, EveryKernel) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Small, GpuSanitize,
-                         ::testing::Values(Case{"bf16", DType::kBf16, DType::kBf16},
-                                           Case{"fp8", DType::kF8E4M3, DType::kF8E4M3}),
+                         ::testing::Values(Case{"bf16", DType::kBf16, DType::kBf16, 64},
+                                           Case{"fp8", DType::kF8E4M3, DType::kF8E4M3, 64},
+                                           Case{"bf16_128", DType::kBf16, DType::kBf16, 128},
+                                           Case{"fp8_128", DType::kF8E4M3, DType::kF8E4M3, 128}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
