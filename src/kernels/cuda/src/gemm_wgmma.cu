@@ -220,6 +220,10 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS)
     StoreTile<ROWS, TOKENS>(args, place.row, place.token, place.rank, SPLIT, 128 * kGroups,
                             [&](int t, int r) { return ClusterSums(ring.stages, t * kSumPitch + r); });
   }
-  if (SPLIT > 1) ClusterBarrier();  // nobody leaves while another reads its sums
+  if (SPLIT > 1) {
+    // Lanes store different numbers of pieces, and the barrier counts warps: all lanes of one must come to it together.
+    __syncwarp();
+    ClusterBarrier();  // nobody leaves while another reads its sums
+  }
 #endif
 }
