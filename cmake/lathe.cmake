@@ -158,7 +158,7 @@ function(lathe_add_isa_kernels target path)
 endfunction()
 
 # lathe_embed(TARGET FOLDER HEADER NAMESPACE FUNCTION): puts the files below src/FOLDER into TARGET as bytes, named by
-# their paths from there. HEADER declares EmbeddedFile and NAMESPACE::FUNCTION(), which lists them.
+# their paths from there. HEADER declares NAMESPACE::FUNCTION(), which lists them (base/embedded_file.h).
 function(lathe_embed target folder header namespace function)
   get_filename_component(root ${CMAKE_SOURCE_DIR}/src/${folder} ABSOLUTE)
   file(GLOB_RECURSE files CONFIGURE_DEPENDS ${root}/*)

@@ -17,6 +17,7 @@
 #include "compare/report.h"
 #include "compare/run.h"
 #include "compiler/compile.h"
+#include "hub_model.h"
 #include "serving/models.h"
 #include "terminal/format.h"
 #include "terminal/interrupt.h"
@@ -170,6 +171,18 @@ std::string CommandText(const Options& options) {
   return out + " -o " + options.output;
 }
 
+// A repository's weights where transformers, too, is to run them; else what runs best here.
+Status Fetch(Options* options) {
+  ModelOptions& model = options->model;
+  const bool weights = std::count(options->with.begin(), options->with.end(), "transformers") > 0;
+  LATHE_ASSIGN_OR_RETURN(model.path, LocalPath({.model = model.path,
+                                                .dtype = model.dtype,
+                                                .target = model.target,
+                                                .device = model.engine.device,
+                                                .want = weights ? hub::Want::kWeights : hub::Want::kEither}));
+  return {};
+}
+
 Status WriteAll(const Options& options, const Comparison& comparison, const BenchMachine& machine) {
   LATHE_RETURN_IF_ERROR(
       WriteBenchJson(options.output + "/result.json", ComparisonToJson(comparison), machine.ToJson()));
@@ -181,13 +194,15 @@ Status WriteAll(const Options& options, const Comparison& comparison, const Benc
 
 Expected<int> Run(Options* options) {
   LATHE_RETURN_IF_ERROR(Check(options));
+  // The model as it was typed.
+  Comparison comparison{
+      .model = ModelNameOf(options->model.path), .command = CommandText(*options), .date = Today()};
+  LATHE_RETURN_IF_ERROR(Fetch(options));
   LATHE_RETURN_IF_ERROR(MakeDirs(options->output));
   Interrupt interrupt;
   bool interrupted = false;
   const auto ask = [&] { return interrupted = interrupted || interrupt.Taken(); };
   LATHE_ASSIGN_OR_RETURN(const auto contenders, MakeContenders(*options, "/proc/self/exe", ask));
-  Comparison comparison{
-      .model = ModelNameOf(options->model.path), .command = CommandText(*options), .date = Today()};
   Progress bar(STDERR_FILENO);
   const auto progress = [&bar](const std::string& what, uint64_t done, uint64_t total) {
     bar.Update(what, done, total, Unit::kItems);

@@ -21,11 +21,7 @@ namespace {
 
 constexpr int kMostPrompts = 4096;
 
-struct Question {
-  std::vector<BenchRequest> requests;
-};
-
-Expected<Question> ParseQuestion(const std::string& line, const ModelInfo& model) {
+Expected<std::vector<BenchRequest>> ParseQuestion(const std::string& line, const ModelInfo& model) {
   const char* const where = "standard input";
   LATHE_ASSIGN_OR_RETURN(const Json json, ParseJson(line, where));
   if (!json.is_object()) return Error(StatusCode::kInvalidArgument, "%s: expected an object", where);
@@ -36,9 +32,9 @@ Expected<Question> ParseQuestion(const std::string& line, const ModelInfo& model
     return Error(StatusCode::kInvalidArgument, "%s: \"prompts\" must be a list of 1 to %d lists of ids",
                  where, kMostPrompts);
   }
-  Question out;
+  std::vector<BenchRequest> out;
   for (const Json& prompt : *prompts) {
-    BenchRequest& request = out.requests.emplace_back();
+    BenchRequest& request = out.emplace_back();
     request.output_tokens = static_cast<int>(output);
     for (const Json& id : prompt) {
       if (!id.is_number_integer())
@@ -71,8 +67,8 @@ void Answer(const Json& answer) {
 }
 
 Expected<Json> AnswerOf(Engine& engine, const std::string& line, bool gpu, int ordinal) {
-  LATHE_ASSIGN_OR_RETURN(const Question question, ParseQuestion(line, engine.model()));
-  LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(engine, question.requests));
+  LATHE_ASSIGN_OR_RETURN(const std::vector<BenchRequest> requests, ParseQuestion(line, engine.model()));
+  LATHE_ASSIGN_OR_RETURN(const std::vector<BenchTimes> times, RunBatch(engine, requests));
   double begin = times[0].submitted, first = 0, last = 0;
   Json first_tokens = Json::array();
   for (const BenchTimes& t : times) {
@@ -87,9 +83,10 @@ Expected<Json> AnswerOf(Engine& engine, const std::string& line, bool gpu, int o
               {"first_tokens", std::move(first_tokens)}};
 }
 
-Expected<int> Run(const ModelOptions& options) {
+Expected<int> Run(ModelOptions options) {
+  const Status fetched = options.Fetch();
   const bool gpu = IsForGpu(options);
-  auto engine = OpenModel(options);
+  auto engine = fetched.ok() ? OpenModel(options) : fetched;
   if (!engine.ok()) {
     Answer(Json{{"error", engine.status().message()}});
     return kExitFault;

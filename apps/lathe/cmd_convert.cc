@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "build_progress.h"
 #include "commands.h"
+#include "hub_model.h"
 #include "model/convert.h"
 #include "next_step.h"
 #include "terminal/cleanup.h"
@@ -21,7 +22,8 @@ struct Options {
   int tp = 1, pp = 1;
 };
 
-Expected<int> Run(const Options& options) {
+Expected<int> Run(Options options) {
+  LATHE_ASSIGN_OR_RETURN(options.dir, LocalPath({.model = options.dir, .want = hub::Want::kWeights}));
   ConvertOptions convert;
   convert.tp = options.tp;
   convert.pp = options.pp;
@@ -47,7 +49,7 @@ void AddConvert(Command& root) {
   auto options = std::make_shared<Options>();
   Command command = root.Sub("convert", "Write a normalised checkpoint, cut for a number of ranks (optional)",
                              "lathe convert models/tales-16m -o ckpt --tp 2");
-  command.Argument("DIR", &options->dir, "A model's directory, as Hugging Face has it");
+  command.Argument("DIR", &options->dir, "A model's directory, as Hugging Face has it, or ORG/NAME of a hub");
   command.Option("-o,--output", &options->out, "Directory to write; must not exist", /*required=*/true);
   command.Option("--dtype", &options->dtype, "Weights: bf16, fp16 or f32", "the checkpoint's");
   command.Option("--tp", &options->tp, "Tensor-parallel ranks");

@@ -18,13 +18,7 @@ struct Options {
 };
 
 Expected<int> Run(Options options) {
-  LATHE_ASSIGN_OR_RETURN(options.path, LocalPath({.model = options.path, .want = hub::Want::kEngine}));
-  if (DirExists(options.path)) {
-    return Error(
-        StatusCode::kInvalidArgument,
-        "%s is a directory; inspect reads an engine file, which \"lathe build %s -o model.lathe\" writes",
-        options.path.c_str(), options.path.c_str());
-  }
+  LATHE_ASSIGN_OR_RETURN(options.path, EnginePath(options.path));
   LATHE_ASSIGN_OR_RETURN(const EngineReader engine, EngineReader::Open(options.path));
   if (options.verify) LATHE_RETURN_IF_ERROR(engine.VerifyWeights());
   if (options.json) {

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "commands.h"
 #include "formats/engine_file.h"
+#include "hub_model.h"
 #include "next_step.h"
 #include "package/package.h"
 #include "runtime/exec/cuda/executor.h"
@@ -121,6 +122,11 @@ Expected<int> Run(Options options) {
   LATHE_ASSIGN_OR_RETURN(package.epoch, SourceDateEpoch());
   const char* library_path = std::getenv("LD_LIBRARY_PATH");
   if (library_path != nullptr) package.library_path = library_path;
+  if (!package.pull.empty()) {
+    LATHE_RETURN_IF_ERROR(hub::ParseRepoName(package.pull).status().WithContext("--pull"));
+  } else if (!package.engine.empty()) {
+    LATHE_ASSIGN_OR_RETURN(package.engine, EnginePath(package.engine));
+  }
   if (options.run_here && !package.engine.empty()) LATHE_RETURN_IF_ERROR(FitsHere(package.engine));
   const CleanUpOnSignal cleanup(FolderOf(package.output));
   Progress progress(STDERR_FILENO);
@@ -143,12 +149,13 @@ void AddPackage(Command& root) {
   package::PackageOptions& package = options->package;
   Command command = root.Sub("package", "Make a container image (or a Truss) of an engine",
                              "lathe package model.lathe -o image");
-  command.Argument("ENGINE", &options->engine, "An engine file (lathe build); none with --pull");
+  command.Argument("ENGINE", &options->engine,
+                   "An engine file (lathe build), or ORG/NAME of a hub; none with --pull");
   command.Option("-o,--output", &package.output, "Folder to write; must not exist", /*required=*/true);
   command.Option("--format", &options->format,
                  "oci: an image layout; dockerfile: a folder to docker build; truss: a Truss directory");
   command.Option("--pull", &package.pull,
-                 "ORG/NAME of the hub, pulled when the image starts, instead of an engine inside");
+                 "ORG/NAME[@REVISION] of the hub, pulled when the image starts, instead of an engine inside");
   command.Flag("--cuda", &package.cuda, "With --pull: the image is for GPUs");
   command.Option("--with-nvrtc", &package.nvrtc,
                  "With --pull: folder of NVIDIA's compiler, to go inside so that it builds engines for GPUs");

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/status.h"
 #include "commands.h"
+#include "hub_model.h"
 #include "runtime/engine/load_plan.h"
 #include "terminal/format.h"
 
@@ -39,7 +40,8 @@ void PrintLine(const char* what, uint64_t bytes, const std::string& note) {
 }
 
 Expected<int> Run(const Options& options) {
-  LATHE_ASSIGN_OR_RETURN(const LoadPlan plan, PlanLoad(options.path, options.engine, options.memory));
+  LATHE_ASSIGN_OR_RETURN(const std::string path, EnginePath(options.path, options.engine.device));
+  LATHE_ASSIGN_OR_RETURN(const LoadPlan plan, PlanLoad(path, options.engine, options.memory));
   if (options.json) {
     std::printf("%s\n", DumpJson(ToJson(plan), 2).c_str());
     return kExitOk;
@@ -68,7 +70,7 @@ void AddPlan(Command& root) {
   auto options = std::make_shared<Options>();
   Command command = root.Sub("plan", "Show the memory that loading an engine takes, without loading it",
                              "lathe plan model.lathe --context 8192 --memory 24G");
-  command.Argument("ENGINE", &options->path, "An engine file");
+  command.Argument("ENGINE", &options->path, "An engine file, or ORG/NAME of a hub");
   command.Option("--context", &options->engine.max_context, "Longest sequence in tokens; 0: the model's");
   command.Option("--max-sequences", &options->engine.max_sequences, "Sequences at once; 0: 256");
   command.Option("--max-step-tokens", &options->engine.max_step_tokens,

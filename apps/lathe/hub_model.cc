@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "base/file.h"
+#include "base/status.h"
 #include "terminal/terminal.h"
 
 namespace lathe::cli {
@@ -30,6 +32,16 @@ Expected<std::string> LocalPath(const FetchOptions& options) {
                                  std::fprintf(stderr, "lathe: warning: %s\n", text.c_str());
                                }};
   return FetchModel(options, events);
+}
+
+Expected<std::string> EnginePath(const std::string& engine, int device) {
+  LATHE_ASSIGN_OR_RETURN(std::string path,
+                         LocalPath({.model = engine, .device = device, .want = hub::Want::kEngine}));
+  if (!DirExists(path)) return path;
+  return Error(
+      StatusCode::kInvalidArgument,
+      "%s is a directory, but an engine file is needed, which \"lathe build %s -o model.lathe\" writes",
+      path.c_str(), path.c_str());
 }
 
 }  // namespace lathe::cli

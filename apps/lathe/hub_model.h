@@ -26,4 +26,8 @@ class PullBar {
 // FetchModel with a bar, and warnings on stderr.
 Expected<std::string> LocalPath(const FetchOptions& options);
 
+// An engine file: `engine` itself, or where it names a repository that one's engine for this machine.
+// `device`: as lathe devices counts them, -1 for any. Errors: FetchModel's; kInvalidArgument for a folder.
+Expected<std::string> EnginePath(const std::string& engine, int device = -1);
+
 }  // namespace lathe::cli

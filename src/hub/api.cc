@@ -11,7 +11,7 @@ namespace lathe::hub {
 namespace {
 
 constexpr size_t kMaxFiles = 100'000, kMaxPages = 1000;
-constexpr int kMaxFailures = 5;  // in a row, none of which brought anything
+constexpr int64_t kMaxSize = int64_t{1} << 50;  // of a file, and of all
 constexpr double kMaxDelay = 20, kMaxRetryAfter = 300;
 
 // What stands in <> before rel="next" of a Link header.
@@ -34,7 +34,7 @@ Expected<RemoteFile> FileFromJson(const Json& entry, const std::string& where) {
     LATHE_ASSIGN_OR_RETURN(file.etag, JsonString(entry["lfs"], "oid", where));
     LATHE_ASSIGN_OR_RETURN(size, JsonInt(entry["lfs"], "size", where));
   }
-  if (size < 0 || size > (int64_t{1} << 50) || (file.lfs && !IsSha256(file.etag)))
+  if (size < 0 || size > kMaxSize || (file.lfs && !IsSha256(file.etag)))
     return Error(StatusCode::kCorrupt, "%s lists '%s' with a size or hash that cannot be", where.c_str(),
                  Quoted(file.path).c_str());
   file.size = static_cast<uint64_t>(size);
@@ -42,9 +42,14 @@ Expected<RemoteFile> FileFromJson(const Json& entry, const std::string& where) {
   return file;
 }
 
-// A file may not be a folder of another: "a" and "a/b".
+// A file may not be a folder of another: "a" and "a/b". Sizes add up.
 Status CheckTree(const std::vector<RemoteFile>& files) {
   std::set<std::string_view> names;
+  uint64_t all = 0;
+  for (const RemoteFile& file : files)
+    if ((all += file.size) > static_cast<uint64_t>(kMaxSize))
+      return Status(StatusCode::kCorrupt,
+                    "the hub lists files of more than 10^15 bytes; nothing was fetched");
   for (const RemoteFile& file : files)
     if (!names.insert(file.path).second)
       return Error(StatusCode::kCorrupt, "the hub lists '%s' twice; nothing was fetched",
@@ -67,7 +72,8 @@ std::string HubWords(const HttpResponse& response) {
   return words.empty() ? "" : " (the hub says: " + Quoted(words, 300) + ")";
 }
 
-Status Refused(const HttpResponse& response, const HubConfig& config, const std::string& what) {
+Status Refused(const HttpResponse& response, const HubConfig& config, const RepoName& repo) {
+  const std::string what = repo.Id();
   const std::string words = HubWords(response);
   const std::string_view code = response.Header("x-error-code");
   if (code == "GatedRepo")
@@ -89,6 +95,11 @@ Status Refused(const HttpResponse& response, const HubConfig& config, const std:
                config.token_source.c_str(), words.c_str());
 }
 
+Status Busy(const HttpResponse& response, const std::string& what) {
+  return Error(StatusCode::kUnavailable, "%s answers %d for %s%s; try again later",
+               response.url.Origin().c_str(), response.status, what.c_str(), HubWords(response).c_str());
+}
+
 }  // namespace
 
 std::optional<DigestKind> RemoteFile::Kind() const {
@@ -97,7 +108,8 @@ std::optional<DigestKind> RemoteFile::Kind() const {
   return std::nullopt;
 }
 
-Status ErrorOf(const HttpResponse& response, const HubConfig& config, const std::string& what) {
+Status ErrorOf(const HttpResponse& response, const HubConfig& config, const RepoName& repo,
+               const std::string& what) {
   const std::string_view code = response.Header("x-error-code");
   if (code == "RevisionNotFound")
     return Error(StatusCode::kNotFound,
@@ -106,19 +118,18 @@ Status ErrorOf(const HttpResponse& response, const HubConfig& config, const std:
   const bool from_hub = response.url.Origin() == config.endpoint.Origin();
   if (from_hub &&
       (response.status == 401 || response.status == 403 || code == "RepoNotFound" || code == "GatedRepo"))
-    return Refused(response, config, what);
+    return Refused(response, config, repo);
   if (response.status == 404)
     return Error(StatusCode::kNotFound, "%s is not there: %s answers 404%s", what.c_str(),
                  response.url.Shown().c_str(), HubWords(response).c_str());
-  return Error(StatusCode::kUnavailable, "%s answers %d for %s%s; try again later",
-               response.url.Origin().c_str(), response.status, what.c_str(), HubWords(response).c_str());
+  return Busy(response, what);
 }
 
 Status Backoff::Wait(const Status& fault, double retry_after) {
   if (retry_after > kMaxRetryAfter)
     return Error(StatusCode::kUnavailable, "%s; the server asks to come back in %.0f s",
                  fault.message().c_str(), retry_after);
-  if (++failures_ > kMaxFailures) return fault;
+  if (++failures_ > most_) return fault;
   const double delay =
       std::max(retry_after, std::min(kMaxDelay, config_.first_retry_delay * (1 << (failures_ - 1))));
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(delay);
@@ -153,8 +164,8 @@ Url HubApi::ResolveUrl(const RepoName& repo, const std::string& commit, const st
   return ApiUrl("/" + repo.Id() + "/resolve/" + Escape(commit, false) + "/" + Escape(path, true));
 }
 
-Expected<HttpResponse> HubApi::Call(const HttpRequest& request) {
-  Backoff backoff(config_, &stop_);
+Expected<HttpResponse> HubApi::Call(const HttpRequest& request, int most_failures) {
+  Backoff backoff(config_, &stop_, most_failures);
   for (;;) {
     auto response = http_->Send(request);
     if (!response.ok()) {
@@ -163,22 +174,22 @@ Expected<HttpResponse> HubApi::Call(const HttpRequest& request) {
       continue;
     }
     if (!IsTransient(response->status)) return response;
-    LATHE_RETURN_IF_ERROR(
-        backoff.Wait(ErrorOf(*response, config_, request.url.Shown()), RetryAfter(*response)));
+    LATHE_RETURN_IF_ERROR(backoff.Wait(Busy(*response, request.url.Shown()), RetryAfter(*response)));
   }
 }
 
-Expected<HttpResponse> HubApi::CallOk(const HttpRequest& request, const std::string& what) {
-  LATHE_ASSIGN_OR_RETURN(HttpResponse response, Call(request));
+Expected<HttpResponse> HubApi::CallOk(const HttpRequest& request, const RepoName& repo,
+                                      const std::string& what, int most_failures) {
+  LATHE_ASSIGN_OR_RETURN(HttpResponse response, Call(request, most_failures));
   if (response.status >= 200 && response.status < 300) return response;
-  return ErrorOf(response, config_, what);
+  return ErrorOf(response, config_, repo, what);
 }
 
-Expected<std::string> HubApi::CommitOf(const RepoName& repo) {
+Expected<std::string> HubApi::CommitOf(const RepoName& repo, int most_failures) {
   HttpRequest request;
   request.url = ApiUrl("/api/models/" + repo.Id() + "/revision/" + Escape(repo.revision, false));
   const std::string what = repo.revision == "main" ? repo.Id() : repo.Id() + "@" + repo.revision;
-  LATHE_ASSIGN_OR_RETURN(const HttpResponse response, CallOk(request, what));
+  LATHE_ASSIGN_OR_RETURN(const HttpResponse response, CallOk(request, repo, what, most_failures));
   const std::string where = request.url.Shown();
   LATHE_ASSIGN_OR_RETURN(const Json info, ParseJson(response.body, where, kHubJson));
   LATHE_ASSIGN_OR_RETURN(const std::string commit, JsonString(info, "sha", where));
@@ -195,7 +206,7 @@ Expected<std::vector<RemoteFile>> HubApi::FilesOf(const RepoName& repo, const st
   request.url =
       ApiUrl("/api/models/" + repo.Id() + "/tree/" + Escape(commit, false) + "?recursive=true&expand=false");
   for (size_t page = 0;; ++page) {
-    LATHE_ASSIGN_OR_RETURN(const HttpResponse response, CallOk(request, repo.Id()));
+    LATHE_ASSIGN_OR_RETURN(const HttpResponse response, CallOk(request, repo, repo.Id()));
     const std::string where = request.url.Shown();
     LATHE_ASSIGN_OR_RETURN(const Json list, ParseJson(response.body, where, kHubJson));
     if (!list.is_array())
@@ -226,7 +237,7 @@ Status HubApi::FillIn(const RepoName& repo, const std::string& commit, RemoteFil
   request.url = ResolveUrl(repo, commit, file->path);
   const std::string what = repo.Id() + "/" + file->path;
   LATHE_ASSIGN_OR_RETURN(const HttpResponse response, Call(request));
-  if (response.status >= 400) return ErrorOf(response, config_, what);
+  if (response.status >= 400) return ErrorOf(response, config_, repo, what);
   const auto either = [&](const char* first, const char* second) {
     const std::string_view value = response.Header(first);
     return std::string(value.empty() ? response.Header(second) : value);

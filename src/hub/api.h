@@ -29,13 +29,17 @@ struct RemoteFile {
 };
 
 // A sentence for an answer that is no success, from the hub's own words (X-Error-Code, X-Error-Message) and
-// what we sent. `what`: "mistralai/Mistral-7B-v0.1", or a file of it.
-Status ErrorOf(const HttpResponse& response, const HubConfig& config, const std::string& what);
+// what we sent. `what` of `repo` was asked for: itself, a revision, a file.
+Status ErrorOf(const HttpResponse& response, const HubConfig& config, const RepoName& repo,
+               const std::string& what);
 
 // Attempts at something that may fail for a while. Not thread-safe.
 class Backoff {
  public:
-  Backoff(const HubConfig& config, const std::atomic<bool>* cancel) : config_(config), cancel_(cancel) {}
+  static constexpr int kUsualFailures = 5;
+  // `most`: failures in a row, none of which brought anything, that are waited out.
+  Backoff(const HubConfig& config, const std::atomic<bool>* cancel, int most = kUsualFailures)
+      : config_(config), cancel_(cancel), most_(most) {}
   // Waits before the next attempt: at least `retry_after` seconds (-1: none said). Returns `fault` when there
   // have been enough, or when the server asks for more than five minutes; kCancelled.
   Status Wait(const Status& fault, double retry_after = -1);
@@ -45,6 +49,7 @@ class Backoff {
  private:
   const HubConfig& config_;
   const std::atomic<bool>* cancel_;
+  const int most_;
   int failures_ = 0;
 };
 
@@ -59,15 +64,16 @@ class HubApi {
   // While true, whatever is under way ends soon, with kCancelled.
   std::atomic<bool>& stop() { return stop_; }
 
-  // Sends with retries. Answers with other statuses than 2xx are returned as they are once they are not
-  // transient.
-  Expected<HttpResponse> Call(const HttpRequest& request);
+  // Sends, and again after up to `most_failures` that are transient. Answers with other statuses than 2xx are
+  // returned as they are once they are not.
+  Expected<HttpResponse> Call(const HttpRequest& request, int most_failures = Backoff::kUsualFailures);
   // The same, and only success is success.
-  Expected<HttpResponse> CallOk(const HttpRequest& request, const std::string& what);
+  Expected<HttpResponse> CallOk(const HttpRequest& request, const RepoName& repo, const std::string& what,
+                                int most_failures = Backoff::kUsualFailures);
 
   // The commit that a revision is. Errors: kNotFound for a repository or revision that is missing or private,
   // kInvalidArgument for a token that is refused, kUnavailable.
-  Expected<std::string> CommitOf(const RepoName& repo);
+  Expected<std::string> CommitOf(const RepoName& repo, int most_failures = Backoff::kUsualFailures);
   // Its files, paths checked; at most 100,000. Errors: as above; kCorrupt for an answer that is none.
   Expected<std::vector<RemoteFile>> FilesOf(const RepoName& repo, const std::string& commit);
   // Size and etag by asking for the head of the file itself, for servers whose lists lack them.

@@ -27,8 +27,8 @@ Status SystemFault(const char* doing, const std::string& path) {
                doing, path.c_str(), std::strerror(errno));
 }
 
-// Makes the folders of `path` below `root` one by one, none of which may be a link: what a repository names
-// may not lead out of its snapshot.
+// Makes the folders of `path` (up to its last '/') below `root` one by one, none of which may be a link: what
+// a repository names may not lead out of its snapshot.
 Status MakeFoldersBelow(const std::string& root, const std::string& path) {
   for (size_t at = path.find('/'); at != std::string::npos; at = path.find('/', at + 1)) {
     const std::string folder = root + "/" + path.substr(0, at);
@@ -69,7 +69,8 @@ BlobLock::~BlobLock() {
 Status RepoCache::Prepare(const std::string& commit) const {
   LATHE_RETURN_IF_ERROR(MakeDirs(cache_dir_));
   LATHE_RETURN_IF_ERROR(MakeDirs(root_ + "/blobs"));
-  LATHE_RETURN_IF_ERROR(MakeDirs(SnapshotDir(commit)));
+  // Links in a snapshot lead to ../../blobs, which only a folder in its own place has.
+  LATHE_RETURN_IF_ERROR(MakeFoldersBelow(root_, "snapshots/" + commit + "/"));
   LATHE_RETURN_IF_ERROR(MakeDirs(cache_dir_ + "/.locks/" + repo_.Folder()));
   const std::string tag = cache_dir_ + "/CACHEDIR.TAG";
   if (!FileExists(tag)) (void)WriteFileAtomic(tag, kCacheTag);
@@ -127,7 +128,7 @@ Status RepoCache::RememberCommit(const std::string& commit) const {
 void RepoCache::RememberAbsent(const std::string& commit, const std::string& path) const {
   const std::string note = root_ + "/.no_exist/" + commit + "/" + path;
   if (FileExists(note) || !MakeDirs(fs::path(note).parent_path().string()).ok()) return;
-  const int fd = ::open(note.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  const int fd = ::open(note.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd >= 0) ::close(fd);
 }
 

@@ -397,7 +397,7 @@ Status Downloader::FetchOnce(const Piece& piece, uint64_t* offset, Backoff* back
 
 Status Downloader::AnswerFault(const HttpResponse& response, Transfer* transfer, bool was_located,
                                Backoff* backoff) {
-  const Status fault = ErrorOf(response, api_.config(), Where(*transfer));
+  const Status fault = ErrorOf(response, api_.config(), repo_, Where(*transfer));
   if (IsTransient(response.status)) return backoff->Wait(fault, RetryAfter(response));
   if (response.status == 416)
     return Error(

@@ -278,6 +278,9 @@ std::string HttpClient::HeadOf(const HttpRequest& request, bool through_proxy) c
 
 Expected<HttpResponse> HttpClient::SendOnce(const HttpRequest& request, BodySink* sink) {
   const std::string origin = request.url.Origin();
+  if (!request.url.tls && options_.token_origin.starts_with("https:"))
+    return Error(StatusCode::kUnsupported, "%s names an address without TLS (%s), which is not used",
+                 options_.token_origin.c_str(), request.url.Shown().c_str());
   const std::optional<Url> proxy = ProxyFor(request.url);
   const std::string head = HeadOf(request, proxy.has_value());
   const StreamOptions options{options_.connect_timeout, options_.idle_timeout, options_.cancel,

@@ -67,8 +67,8 @@ class BodySink {
 };
 
 // Limits: heads of 64 KiB, bodies that no sink takes 64 MiB, no content encodings, no redirect from https to
-// http. Faults: kUnavailable for whatever trying again may mend; an answer with a bad status is an answer,
-// not a fault.
+// http, and nothing by http at all where the hub (`token_origin`) is asked by https. Faults: kUnavailable for
+// whatever trying again may mend; an answer with a bad status is an answer, not a fault.
 class HttpClient {
  public:
   // Reads HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY (in lower case too, and for http in lower case

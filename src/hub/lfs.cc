@@ -276,7 +276,7 @@ Status Uploader::Conclude(const Action& action) {
 Status WriteErrorOf(const HttpResponse& response, const HubConfig& config, const RepoName& repo) {
   const bool refused = response.url.Origin() == config.endpoint.Origin() &&
                        (response.status == 403 || (response.status == 401 && !config.token.empty()));
-  if (!refused) return ErrorOf(response, config, repo.Id());
+  if (!refused) return ErrorOf(response, config, repo, repo.Id());
   return Error(StatusCode::kInvalidArgument,
                "the token of %s may not write to %s; make one with write access to it at "
                "https://huggingface.co/settings/tokens and set HF_TOKEN",

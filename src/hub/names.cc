@@ -74,6 +74,20 @@ size_t MatchOne(std::string_view pattern, size_t p, char c) {
   return pattern[p] == c ? p + 1 : std::string_view::npos;
 }
 
+// Bytes of the character of UTF-8 that `text` begins with; 0 where that is a control character, or none.
+size_t PlainCharacter(std::string_view text) {
+  const auto byte = [text](size_t i) { return static_cast<unsigned char>(i < text.size() ? text[i] : 0); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return lead >= 32 && lead != 127 ? 1 : 0;
+  const size_t size = lead >= 0xf0 && lead < 0xf5   ? 4
+                      : lead >= 0xe0 && lead < 0xf0 ? 3
+                      : lead >= 0xc2 && lead < 0xe0 ? 2
+                                                    : 0;
+  for (size_t i = 1; i < size; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  return lead == 0xc2 && byte(1) < 0xa0 ? 0 : size;
+}
+
 }  // namespace
 
 std::string RepoName::Folder() const {
@@ -180,9 +194,15 @@ std::string SizeText(uint64_t bytes) {
 
 std::string Quoted(std::string_view text, size_t limit) {
   std::string out;
-  for (const char c : text.substr(0, limit)) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 32 || byte == 127 ? StrFormat("\\x%02x", byte) : std::string(1, c);
+  const std::string_view shown = text.substr(0, limit);
+  for (size_t at = 0; at < shown.size();) {
+    const size_t size = PlainCharacter(shown.substr(at));
+    if (size > 0) {
+      out += shown.substr(at, size);
+    } else {
+      out += StrFormat("\\x%02x", static_cast<unsigned char>(shown[at]));
+    }
+    at += std::max<size_t>(size, 1);
   }
   return text.size() > limit ? out + "..." : out;
 }

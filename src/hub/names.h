@@ -46,7 +46,7 @@ bool AnyGlobMatches(const std::vector<std::string>& patterns, std::string_view t
 // For messages: "512 B", "31.5 MB", "2.21 GB", powers of 1000.
 std::string SizeText(uint64_t bytes);
 
-// For messages: control characters and broken bytes as "\xNN", at most `limit` bytes.
+// For messages: control characters (C1, too) and bytes that are no UTF-8 as "\xNN", at most `limit` bytes.
 std::string Quoted(std::string_view text, size_t limit = 120);
 
 }  // namespace lathe::hub

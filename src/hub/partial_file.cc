@@ -29,6 +29,12 @@ Status WriteFault(const std::string& path) {
   return Error(StatusCode::kIo, "cannot write '%s': %s", path.c_str(), std::strerror(errno));
 }
 
+// A link may lead to somebody's file, which is not to be written to.
+bool IsPlainFile(const std::string& path) {
+  struct stat st {};
+  return ::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);
+}
+
 }  // namespace
 
 PartialFile::PartialFile(const RepoCache& cache, const RemoteFile& file)
@@ -48,9 +54,10 @@ PartialFile::~PartialFile() {
 Expected<std::unique_ptr<PartialFile>> PartialFile::Open(const RepoCache& cache, const RemoteFile& file) {
   std::unique_ptr<PartialFile> made(new PartialFile(cache, file));
   const bool logged = file.size >= kLogFrom;
+  if (!IsPlainFile(made->path_)) ::unlink(made->path_.c_str());
   if (logged && FileExists(made->path_)) {
     made->done_ = RangeLog::Load(made->ranges_path_, file.size);
-  } else if (const std::string prefix = cache.PrefixPath(file.etag); logged && FileExists(prefix)) {
+  } else if (const std::string prefix = cache.PrefixPath(file.etag); logged && IsPlainFile(prefix)) {
     const auto size = FileSize(prefix);
     if (size.ok() && *size <= file.size && ::rename(prefix.c_str(), made->path_.c_str()) == 0)
       made->done_.Add(0, *size);
@@ -65,7 +72,7 @@ Expected<std::unique_ptr<PartialFile>> PartialFile::Open(const RepoCache& cache,
     made->log_.emplace(std::move(log));
   }
   made->claimed_ = made->done_;
-  if (file.Kind()) made->digest_ = std::make_unique<Digest>(*file.Kind(), file.size);
+  if (file.Kind()) made->digest_.emplace(BeginDigest(*file.Kind(), file.size));
   return made;
 }
 
@@ -115,7 +122,7 @@ Status PartialFile::HashPart(uint64_t offset, size_t size) {
 
 // One thread at a time; the others go on fetching.
 Status PartialFile::HashOn(std::unique_lock<std::mutex>& lock) {
-  if (digest_ == nullptr || hashing_ || done_.Prefix() <= hashed_) return Status::Ok();
+  if (!digest_ || hashing_ || done_.Prefix() <= hashed_) return Status::Ok();
   hashing_ = true;
   Status fault;
   while (fault.ok() && hashed_ < done_.Prefix()) {
@@ -149,8 +156,8 @@ Status PartialFile::Remove(Status fault) {
 Status PartialFile::Finish(const std::string& where) {
   std::unique_lock lock(mutex_);
   LATHE_RETURN_IF_ERROR(HashOn(lock));
-  if (digest_ != nullptr) {
-    const std::string found = digest_->Hex();
+  if (digest_) {
+    const std::string found = digest_->Finish();
     if (found != file_.etag)
       return Remove(Error(StatusCode::kCorrupt,
                           "%s came with the hash %.16s..., but the hub's list says %.16s...; it was removed",

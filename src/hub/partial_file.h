@@ -52,10 +52,10 @@ class PartialFile {
   int fd_ = -1;
   std::mutex write_mutex_;
   mutable std::mutex mutex_;
-  RangeSet done_, claimed_;         // guarded by mutex_
-  std::optional<RangeLog> log_;     // of files large enough to be worth one
-  std::unique_ptr<Digest> digest_;  // by whoever set hashing_
-  uint64_t hashed_ = 0;             // guarded by mutex_
+  RangeSet done_, claimed_;      // guarded by mutex_
+  std::optional<RangeLog> log_;  // of files large enough to be worth one
+  std::optional<Sha> digest_;    // by whoever set hashing_
+  uint64_t hashed_ = 0;          // guarded by mutex_
   bool finished_ = false;
   bool hashing_ = false;  // likewise
 };

@@ -1,6 +1,7 @@
 #include "hub/pull.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "base/file.h"
@@ -8,6 +9,8 @@
 
 namespace lathe::hub {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kMaxIndex = 4 << 20, kMaxShardIndex = size_t{64} << 20;
 
@@ -27,8 +30,13 @@ class Puller {
   Status FetchEngine(const std::vector<RemoteFile>& files);
   Status FetchWeights(const std::vector<RemoteFile>& files);
   bool WeightsWillDo(const std::vector<RemoteFile>& files) const {
-    return options_.want != Want::kEngine && WeightFiles(files, "").ok();
+    return options_.want == Want::kEither && WeightFiles(files, "").ok();
   }
+  bool SnapshotHasTokenizer() const {
+    return std::any_of(std::begin(kTokenizerFiles), std::end(kTokenizerFiles),
+                       [this](const char* name) { return FileExists(InSnapshot(name)); });
+  }
+  std::string LoneEngine() const;
   Status NoneFits() const;
   std::string InSnapshot(const std::string& path) const { return result_.snapshot + "/" + path; }
 
@@ -79,6 +87,10 @@ Status Puller::FetchEngine(const std::vector<RemoteFile>& files) {
     result_.path = InSnapshot(engines[0].path);
     return Status::Ok();
   }
+  if (index->size > kMaxIndex)
+    return Error(StatusCode::kCorrupt,
+                 "%s has a %s of %s, and 4 MiB are the most; remove it and push the engines again",
+                 repo_.Id().c_str(), kIndexFile, SizeText(index->size).c_str());
   LATHE_RETURN_IF_ERROR(Fetch({*index}));
   LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(InSnapshot(kIndexFile), kMaxIndex));
   LATHE_ASSIGN_OR_RETURN(engines_, ParseEngineIndex(text, repo_.Id() + "/" + kIndexFile));
@@ -117,11 +129,17 @@ Status Puller::Online(const std::string& commit) {
                            MatchingFiles(files, options_.include, options_.exclude, repo_.Id()));
     LATHE_RETURN_IF_ERROR(Fetch(wanted));
     result_.path = result_.snapshot;
+  } else if (options_.want == Want::kTokenizer && HasTokenizer(files)) {
+    LATHE_RETURN_IF_ERROR(Fetch(SmallFiles(files)));
+    result_.path = result_.snapshot;
   } else {
     if (options_.want != Want::kWeights) LATHE_RETURN_IF_ERROR(FetchEngine(files));
     if (result_.path.empty() && options_.want == Want::kEngine)
       return Error(StatusCode::kNotFound, "%s has no engines; build one of its weights with 'lathe build %s'",
                    repo_.Id().c_str(), repo_.Id().c_str());
+    if (result_.path.empty() && options_.want == Want::kTokenizer)
+      return Error(StatusCode::kNotFound, "%s has neither a tokenizer (%s, %s or %s) nor engines of lathe",
+                   repo_.Id().c_str(), kTokenizerFiles[0], kTokenizerFiles[1], kTokenizerFiles[2]);
     if (result_.path.empty()) LATHE_RETURN_IF_ERROR(FetchWeights(files));
   }
   return cache_.RememberCommit(commit);
@@ -130,12 +148,35 @@ Status Puller::Online(const std::string& commit) {
 Status Puller::FromCache(const std::string& commit) {
   result_.commit = commit;
   result_.snapshot = result_.path = cache_.SnapshotDir(commit);
-  if (options_.want == Want::kWeights || !FileExists(InSnapshot(kIndexFile))) return Status::Ok();
-  LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(InSnapshot(kIndexFile), kMaxIndex));
-  LATHE_ASSIGN_OR_RETURN(engines_, ParseEngineIndex(text, InSnapshot(kIndexFile)));
-  std::erase_if(engines_, [this](const EngineEntry& engine) { return !FileExists(InSnapshot(engine.file)); });
-  if (const EngineEntry* best = BestEngine(engines_, options_.fitness)) result_.path = InSnapshot(best->file);
-  return Status::Ok();
+  if (options_.want == Want::kWeights) return Status::Ok();
+  if (options_.want == Want::kTokenizer && SnapshotHasTokenizer()) return Status::Ok();
+  if (FileExists(InSnapshot(kIndexFile))) {
+    LATHE_ASSIGN_OR_RETURN(const std::string text, ReadFile(InSnapshot(kIndexFile), kMaxIndex));
+    LATHE_ASSIGN_OR_RETURN(engines_, ParseEngineIndex(text, InSnapshot(kIndexFile)));
+    std::erase_if(engines_,
+                  [this](const EngineEntry& engine) { return !FileExists(InSnapshot(engine.file)); });
+    if (const EngineEntry* best = BestEngine(engines_, options_.fitness))
+      result_.path = InSnapshot(best->file);
+  } else if (const std::string engine = LoneEngine(); !engine.empty()) {
+    result_.path = engine;
+  }
+  if (options_.want != Want::kEngine || result_.path != result_.snapshot) return Status::Ok();
+  return Error(StatusCode::kNotFound,
+               "the cache has no engine of %s that fits this machine; pull it when the hub can be reached",
+               repo_.Id().c_str());
+}
+
+// The one engine of a snapshot without weights, as FetchEngine takes it; "" where there is none, or several.
+std::string Puller::LoneEngine() const {
+  if (FileExists(InSnapshot(kSingleName)) || FileExists(InSnapshot(kIndexName))) return "";
+  std::vector<std::string> engines;
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(result_.snapshot, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string path = it->path().string();
+    if (path.ends_with(".lathe") && FileExists(path)) engines.push_back(path);
+  }
+  return engines.size() == 1 ? engines[0] : "";
 }
 
 Expected<Pulled> Puller::Run() {
@@ -147,11 +188,12 @@ Expected<Pulled> Puller::Run() {
                    repo_.Id().c_str(), repo_.revision.c_str(), api_.config().cache_dir.c_str());
     LATHE_RETURN_IF_ERROR(FromCache(*cached));
   } else {
-    const auto commit = api_.CommitOf(repo_);
+    // What the cache has will do where the hub cannot be reached, and is not waited for long.
+    const auto commit = api_.CommitOf(repo_, cached.ok() ? 1 : Backoff::kUsualFailures);
     if (commit.ok()) {
       LATHE_RETURN_IF_ERROR(Online(*commit));
     } else if (commit.status().code() == StatusCode::kUnavailable && cached.ok()) {
-      LATHE_RETURN_IF_ERROR(FromCache(*cached));
+      LATHE_RETURN_IF_ERROR(FromCache(*cached).WithContext(commit.status().message()));
       result_.warning = "taking what the cache has of " + repo_.Id() + ": " + commit.status().message();
     } else {
       return commit.status();

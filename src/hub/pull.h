@@ -10,16 +10,17 @@
 namespace lathe::hub {
 
 enum class Want {
-  kEither,   // the engine that fits best, or else the weights
-  kEngine,   // that engine alone
-  kWeights,  // the weights, whatever engines there are
+  kEither,     // the engine that fits best, or else the weights
+  kEngine,     // that engine alone
+  kWeights,    // the weights, whatever engines there are
+  kTokenizer,  // the tokenizer with configuration and chat template, or else the engine that fits best
 };
 
 struct PullOptions {
   // Patterns that choose files instead of what a model needs.
   std::vector<std::string> include, exclude;
   Want want = Want::kEither;
-  Fitness fitness;  // of this machine; needed unless the weights are wanted
+  Fitness fitness;  // of this machine; needed wherever an engine may be taken
   DownloadOptions download;
 };
 

@@ -127,7 +127,7 @@ Status Pusher::HashAll() {
 Expected<std::string> Pusher::RemoteText(const std::string& commit, const std::string& path) {
   HttpRequest request;
   request.url = api_.ResolveUrl(repo_, commit, path);
-  LATHE_ASSIGN_OR_RETURN(HttpResponse response, api_.CallOk(request, repo_.Id() + "/" + path));
+  LATHE_ASSIGN_OR_RETURN(HttpResponse response, api_.CallOk(request, repo_, repo_.Id() + "/" + path));
   return std::move(response.body);
 }
 

@@ -83,7 +83,8 @@ Expected<RangeLog> RangeLog::Open(const std::string& path, const RangeSet& known
   // Under a fixed other name first: a process that is killed here leaves no more than one, which the next
   // takes.
   const std::string fresh = path + kFresh;
-  RangeLog log(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
+  ::unlink(fresh.c_str());
+  RangeLog log(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666));
   if (log.fd_ < 0 || ::write(log.fd_, text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
       ::rename(fresh.c_str(), path.c_str()) != 0)
     return Error(errno == ENOSPC ? StatusCode::kResourceExhausted : StatusCode::kIo, "cannot write '%s': %s",

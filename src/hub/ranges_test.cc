@@ -6,7 +6,7 @@
 #include <random>
 
 #include "base/file.h"
-#include "hub/engine_index.h"
+#include "hub/test_engine.h"
 
 namespace lathe::hub {
 namespace {
@@ -110,27 +110,10 @@ TEST_F(RangeLogTest, TakesNoNonsense) {
   }
 }
 
-EngineEntry Engine(const std::string& target, const std::string& machine) {
-  EngineEntry entry{.file = "",
-                    .target = target,
-                    .machine = machine,
-                    .model = "tales-16m",
-                    .model_hash = "h",
-                    .dtype = "bf16",
-                    .builder = "0.1.0",
-                    .format = 3,
-                    .tp = 1,
-                    .pp = 1,
-                    .size = 10,
-                    .sha256 = std::string(64, 'a')};
-  entry.file = EngineFileName(entry);
-  return entry;
-}
-
 TEST(EngineIndex, RoundTripsAndMerges) {
-  const EngineEntry cpu = Engine("cpu:avx512", "Intel(R) Xeon(R) Processor @ 2.70GHz");
+  const EngineEntry cpu = TestEngine("cpu:avx512", "Intel(R) Xeon(R) Processor @ 2.70GHz");
   EXPECT_EQ(cpu.file, "tales-16m-bf16-cpu-avx512-intel-r-xeon-r-processor-2.70ghz.lathe");
-  const EngineEntry gpu = Engine("cuda:sm_90a", "NVIDIA H200");
+  const EngineEntry gpu = TestEngine("cuda:sm_90a", "NVIDIA H200");
   EXPECT_EQ(gpu.file, "tales-16m-bf16-cuda-sm_90a-nvidia-h200.lathe");
   auto both = MergeEngines({cpu}, {gpu});
   ASSERT_EQ(both.size(), 2u);
@@ -151,7 +134,7 @@ TEST(EngineIndex, RoundTripsAndMerges) {
 }
 
 TEST(EngineIndex, RefusesWhatIsNone) {
-  const std::string good = EngineIndexText({Engine("cpu:avx2", "")});
+  const std::string good = EngineIndexText({TestEngine("cpu:avx2")});
   const auto replaced = [&good](const std::string& from, const std::string& to) {
     std::string text = good;
     text.replace(text.find(from), from.size(), to);

@@ -6,7 +6,6 @@
 namespace lathe::hub {
 namespace {
 
-constexpr char kSingle[] = "model.safetensors";
 constexpr uint64_t kMaxSmall = uint64_t{256} << 20;  // the largest tokenizer.json there is has some 35 MB
 
 bool EndsWithAny(std::string_view path, std::initializer_list<std::string_view> endings) {
@@ -52,8 +51,13 @@ std::vector<RemoteFile> SmallFiles(const std::vector<RemoteFile>& files) {
   return out;
 }
 
+bool HasTokenizer(const std::vector<RemoteFile>& files) {
+  return std::any_of(std::begin(kTokenizerFiles), std::end(kTokenizerFiles),
+                     [&files](const char* name) { return FileNamed(files, name) != nullptr; });
+}
+
 Expected<std::vector<RemoteFile>> WeightFiles(const std::vector<RemoteFile>& files, const std::string& repo) {
-  if (const RemoteFile* single = FileNamed(files, kSingle)) return std::vector<RemoteFile>{*single};
+  if (const RemoteFile* single = FileNamed(files, kSingleName)) return std::vector<RemoteFile>{*single};
   if (FileNamed(files, kIndexName) != nullptr) return std::vector<RemoteFile>();
   std::string pickle, gguf, other;
   for (const RemoteFile& file : files) {
@@ -64,14 +68,14 @@ Expected<std::vector<RemoteFile>> WeightFiles(const std::vector<RemoteFile>& fil
   if (!other.empty())
     return Error(StatusCode::kNotFound,
                  "%s has %s but neither %s nor %s; is it an adapter, or a part of a model?", repo.c_str(),
-                 Quoted(other).c_str(), kSingle, kIndexName);
+                 Quoted(other).c_str(), kSingleName, kIndexName);
   if (!pickle.empty()) return Pickled(repo, pickle);
   if (!gguf.empty())
     return Error(StatusCode::kUnsupported,
                  "%s has GGUF weights (%s); the repository they were made from is needed", repo.c_str(),
                  Quoted(gguf).c_str());
   return Error(StatusCode::kNotFound, "%s has neither weights (%s or %s) nor engines of lathe", repo.c_str(),
-               kSingle, kIndexName);
+               kSingleName, kIndexName);
 }
 
 Expected<std::vector<RemoteFile>> ShardFiles(const std::vector<RemoteFile>& files,

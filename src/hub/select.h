@@ -15,6 +15,10 @@ bool IsPickle(const std::string& path);
 // Files beside the weights: configurations, tokenizers and chat templates in the topmost folder.
 std::vector<RemoteFile> SmallFiles(const std::vector<RemoteFile>& files);
 
+// Any of them is a tokenizer, or the first of the files that make one.
+inline constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+bool HasTokenizer(const std::vector<RemoteFile>& files);
+
 // model.safetensors, or, where there is none, nothing: the shards are in the index then (ShardFiles).
 // Errors: kUnsupported for a repository that has pickles or GGUF alone; kNotFound for one without weights.
 Expected<std::vector<RemoteFile>> WeightFiles(const std::vector<RemoteFile>& files, const std::string& repo);
@@ -23,6 +27,7 @@ Expected<std::vector<RemoteFile>> WeightFiles(const std::vector<RemoteFile>& fil
 // or that names a shard that is not there.
 Expected<std::vector<RemoteFile>> ShardFiles(const std::vector<RemoteFile>& files,
                                              const std::string& index_text, const std::string& repo);
+inline constexpr char kSingleName[] = "model.safetensors";
 inline constexpr char kIndexName[] = "model.safetensors.index.json";
 
 // What matches one of `include` (none: everything) and none of `exclude`, but no pickle. Errors: kUnsupported

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "hub/digest.h"
+#include "hub/names.h"
 
 namespace lathe::hub {
 namespace {
@@ -169,7 +170,7 @@ Status Stream::Tunnel(const Url& server, const Url& proxy) {
   }
   if (head.size() < 13 || !head.starts_with("HTTP/1.") || head[9] != '2')
     return Error(StatusCode::kInvalidArgument, "the proxy %s does not let us through to %s: %s",
-                 peer_.c_str(), to.c_str(), head.substr(0, head.find('\r')).c_str());
+                 peer_.c_str(), to.c_str(), Quoted(head.substr(0, head.find('\r'))).c_str());
   peer_ = to;
   return Status::Ok();
 }

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "hub/pull.h"
+#include "hub/test_engine.h"
 #include "hub/test_server.h"
 
 namespace lathe::hub {
@@ -282,6 +283,42 @@ TEST_F(PullTest, CutsAndBusyServers) {
   ExpectWhole(Run());
 }
 
+TEST_F(PullTest, LengthsThatAreLies) {
+  std::atomic<int> n{0};
+  hub_.fault = [&](const TestRequest& request) -> std::string {
+    unsigned long long begin = 0, last = 0;
+    if (std::sscanf(request.Header("Range").c_str(), "bytes=%llu-%llu", &begin, &last) != 2) return "";
+    const std::string& file = hub_.files["model.safetensors"];
+    const std::string asked = file.substr(begin, last + 1 - begin);
+    const std::string range = StrFormat("Content-Range: bytes %llu-%llu/%zu\r\nConnection: close\r\n\r\n",
+                                        begin, last, file.size());
+    switch (++n) {
+      case 1:  // less than it says
+        return StrFormat("HTTP/1.1 206 x\r\nContent-Length: %zu\r\n", asked.size()) + range +
+               asked.substr(0, 50);
+      case 2:  // more than was asked for
+        return StrFormat("HTTP/1.1 206 x\r\nContent-Length: %zu\r\n", asked.size() + 9) + range + asked +
+               "and more.";
+      case 3:  // the whole file and more, and nothing said of how much
+        return "HTTP/1.1 200 x\r\nConnection: close\r\n\r\n" + file + "and more.";
+      default: return "";
+    }
+  };
+  ExpectWhole(Run());
+  EXPECT_GE(n, 4);
+}
+
+TEST_F(PullTest, NothingByHttpBesideHttps) {
+  HttpOptions options;
+  options.token = "secret";
+  options.token_origin = "https://hub.example";
+  const auto refused =
+      (*HttpClient::Create(options))->Send(Get(server_.Url("/api/models/acme/m/revision/main")));
+  EXPECT_EQ(refused.status().code(), StatusCode::kUnsupported);
+  EXPECT_THAT(refused.status().message(), HasSubstr("an address without TLS (" + server_.Url("/api")));
+  EXPECT_TRUE(server_.requests().empty());
+}
+
 TEST_F(PullTest, GivesUpAndGoesOnFromThere) {
   hub_.fault = [](const TestRequest& request) {
     return request.Header("Range").starts_with("bytes=1677") ? TestServer::Answer(500, "") : "";
@@ -362,23 +399,14 @@ TEST_F(PullTest, MissingRepository) {
 }
 
 TEST_F(PullTest, TakesTheEngineThatFits) {
-  EngineEntry here{.file = "here.lathe",
-                   .target = "cpu:avx2",
-                   .machine = "",
-                   .model = "m",
-                   .model_hash = "",
-                   .dtype = "bf16",
-                   .builder = "0.1.0",
-                   .format = 3,
-                   .tp = 1,
-                   .pp = 1,
-                   .size = 4,
-                   .sha256 = DigestOf(DigestKind::kSha256, "here")};
-  EngineEntry there = here;
-  there.file = "there.lathe";
-  there.target = "cuda:sm_90a";
-  there.size = 5;
-  there.sha256 = DigestOf(DigestKind::kSha256, "there");
+  const auto entry = [](const std::string& name, const std::string& target) {
+    EngineEntry engine = TestEngine(target);
+    engine.file = name + ".lathe";
+    engine.size = name.size();
+    engine.sha256 = Sha256Hex(name);
+    return engine;
+  };
+  const EngineEntry here = entry("here", "cpu:avx2"), there = entry("there", "cuda:sm_90a");
   hub_.files["here.lathe"] = "here";
   hub_.files["there.lathe"] = "there";
   hub_.files[kIndexFile] = EngineIndexText({here, there});

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <vector>
 
+#include "hub/names.h"
+
 namespace lathe::hub {
 namespace {
 
@@ -22,7 +24,7 @@ int HexDigit(char c) {
 
 Status Fault(std::string_view text, const char* found) {
   return Error(StatusCode::kInvalidArgument, "expected an address like https://host/path, but '%s' %s",
-               std::string(text.substr(0, 200)).c_str(), found);
+               Quoted(text, 200).c_str(), found);
 }
 
 // "." and ".." taken out of a path (RFC 3986, 5.2.4).

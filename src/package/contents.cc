@@ -5,8 +5,8 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/sha.h"
 #include "lathe/version.h"
-#include "package/digest.h"
 #include "package/embedded.h"
 #include "package/engine_source.h"
 #include "package/libraries.h"
@@ -36,12 +36,8 @@ std::string Safe(const std::string& text) {
 }
 
 Expected<std::string> FileDigest(const std::string& path) {
-  LATHE_ASSIGN_OR_RETURN(const Source source, FileSource(path));
-  Sha256 hash;
-  LATHE_RETURN_IF_ERROR(source.read([&hash](std::span<const std::byte> bytes) {
-    hash.Update(bytes);
-    return Status::Ok();
-  }));
+  Sha hash;
+  LATHE_RETURN_IF_ERROR(hash.UpdateFromFile(path));
   return hash.Finish();
 }
 

@@ -3,14 +3,10 @@
 #pragma once
 
 #include <span>
-#include <string_view>
+
+#include "base/embedded_file.h"
 
 namespace lathe::package {
-
-struct EmbeddedFile {
-  std::string_view name;  // "licences/OpenSSL.txt"
-  std::string_view bytes;
-};
 
 std::span<const EmbeddedFile> ComponentFiles();
 

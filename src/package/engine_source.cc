@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "package/digest.h"
+#include "base/sha.h"
 
 namespace lathe::package {
 namespace {
@@ -56,7 +56,7 @@ Expected<Source> EngineSource(const EngineReader& engine, std::shared_ptr<std::s
   out.read = [file, digest = std::move(digest), blobs = engine.blobs(),
               path = engine.path()](const Sink& sink) {
     BlobChecker checker(blobs, path);
-    Sha256 hash;
+    Sha hash;
     const Status status = file.read([&](std::span<const std::byte> bytes) {
       hash.Update(bytes);
       LATHE_RETURN_IF_ERROR(checker.Update(bytes));

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
-#include "package/digest.h"
+#include "base/sha.h"
 #include "package/gzip.h"
 
 namespace lathe::package {
@@ -42,7 +42,7 @@ class Layout {
                           const std::function<void(uint64_t)>& wrote) const {
     const std::string passing = blobs_ + "/layer";
     LATHE_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(passing));
-    Sha256 stored, plain;
+    Sha stored, plain;
     const Sink store = [&](std::span<const std::byte> bytes) {
       stored.Update(bytes);
       return file.Append(bytes);

@@ -10,9 +10,9 @@
 #include <set>
 
 #include "base/file.h"
+#include "base/sha.h"
 #include "formats/engine_file.h"
 #include "package/components.h"
-#include "package/digest.h"
 
 namespace lathe::package {
 namespace {

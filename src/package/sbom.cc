@@ -2,8 +2,8 @@
 
 #include <set>
 
+#include "base/sha.h"
 #include "lathe/version.h"
-#include "package/digest.h"
 
 namespace lathe::package {
 namespace {

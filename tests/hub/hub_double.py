@@ -68,6 +68,9 @@ class Faults:
         self.no_ranges = False
         self.list = None           # what the list of files is instead (JSON, or bytes)
         self.gzip_says = False     # answers say that they are gzip
+        self.api_at = None         # another server that questions to the API are redirected to
+        self.next_at = None        # where the list of files says that it goes on
+        self.words = None          # what the hub says of a fault, instead of its own sentence
 
 
 class Hub:
@@ -168,6 +171,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def fault(self, status, code, message):
+        message = self.hub.faults.words or message
         self.reply(status, {"error": message}, {"X-Error-Code": code, "X-Error-Message": message})
 
     def send_file(self, data, etag, headers=()):
@@ -250,6 +254,8 @@ class ApiHandler(Handler):
         if hub.faults.api_statuses and path.startswith("/api/"):
             status, headers = hub.faults.api_statuses.pop(0)
             return self.reply(status, {"error": "a fault"}, headers)
+        if hub.faults.api_at and path.startswith("/api/"):
+            return self.reply(307, b"", {"Location": hub.faults.api_at + self.path})
         given = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.role = hub.tokens.get(given)
         if given and self.role is None:
@@ -296,6 +302,8 @@ class ApiHandler(Handler):
             return
         if self.hub.faults.list is not None:
             return self.reply(200, self.hub.faults.list)
+        if self.hub.faults.next_at:
+            return self.reply(200, [], {"Link": f'<{self.hub.faults.next_at}{self.path}>; rel="next"'})
         entries = [entry(path, tree[path]) for path in sorted(tree)]
         first = int(self.query.get("cursor", 0))
         headers = {}

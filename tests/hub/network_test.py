@@ -99,6 +99,18 @@ def test_no_way_back_from_tls(place, authority):
         assert "from https to http" in refused and not plain.log
 
 
+def test_no_upload_without_tls(place, authority, tmp_path):
+    """Where the hub is https, what it says may not make a push go out in the clear."""
+    (tmp_path / "up").mkdir()
+    (tmp_path / "up/model.safetensors").write_bytes(b"weights")
+    with Hub() as plain:
+        over_tls(place.hub, authority)
+        place.hub.cdn = plain.cdn
+        way = {"HF_ENDPOINT": place.hub.url, "SSL_CERT_FILE": str(authority / "cert.pem"), "HF_TOKEN": "hf_write"}
+        assert "an address without TLS" in place.refused("push", tmp_path / "up", "acme/up", **way)
+        assert not plain.log and not place.hub.repos["acme/up"].tree("main")[1]
+
+
 def test_through_a_proxy(place, authority, proxy):
     over_tls(place.hub, authority)
     files = model()

@@ -1,6 +1,5 @@
-"""`lathe push`, and names of repositories where paths of models are expected."""
+"""`lathe push`, and engines of several machines in one repository."""
 import json
-import os
 import re
 import shutil
 import threading
@@ -182,22 +181,6 @@ def test_engines_of_other_machines_alone(place):
         refused = place.refused(*command, CUDA_VISIBLE_DEVICES="")
         assert "engines for cuda:sm_90a (NVIDIA H200) of lathe 0.1.0 and no weights" in refused
     assert not place.hub.requests(part=file.sha256)
-
-
-def test_names_in_place_of_paths(place, tales, tmp_path):
-    place.hub.add("acme/tales-16m", {path.name: path for path in tales.iterdir()})
-    out = tmp_path / "built.lathe"
-    place.lathe("build", "acme/tales-16m", "-o", out, "--target", "cpu:portable", "--no-tune", "--quiet")
-    assert "tales-16m" in place.lathe("inspect", out).stdout
-    assert "has no engines" in place.refused("inspect", "acme/tales-16m")
-    done = place.lathe("bench", "latency", "acme/tales-16m", "--input-len", "8", "--output-len", "4", "--iterations", "1", "--warmup", "0")
-    assert "tales-16m" in done.stdout
-    # What looks like a path is one.
-    place.hub.log.clear()
-    os.makedirs(tmp_path / "models")
-    for path in (tmp_path / "no/model", "./acme/tales-16m", "models", "acme/x.lathe"):
-        place.refused("run", path, "x")
-    assert not place.hub.log
 
 
 def test_models_of_one_session(place, tales):

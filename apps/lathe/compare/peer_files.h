@@ -2,14 +2,10 @@
 #pragma once
 
 #include <span>
-#include <string_view>
+
+#include "base/embedded_file.h"
 
 namespace lathe::cli {
-
-struct EmbeddedFile {
-  std::string_view name;  // "transformers_worker.py"
-  std::string_view bytes;
-};
 
 std::span<const EmbeddedFile> PeerFiles();
 

@@ -2,14 +2,10 @@
 #pragma once
 
 #include <span>
-#include <string_view>
+
+#include "base/embedded_file.h"
 
 namespace lathe::cuda {
-
-struct EmbeddedFile {
-  std::string_view name;  // "gemv.cu", "common.cuh"
-  std::string_view bytes;
-};
 
 std::span<const EmbeddedFile> KernelFiles();
 

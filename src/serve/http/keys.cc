@@ -4,9 +4,9 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
-#include <openssl/sha.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/check.h"
@@ -19,25 +19,11 @@ namespace {
 constexpr double kFailureBurst = 30, kFailuresPerSecond = 1;
 constexpr size_t kAddresses = 4096;  // remembered
 
-std::string Hex(const unsigned char* bytes, size_t n) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out;
-  for (size_t i = 0; i < n; ++i) {
-    out += kDigits[bytes[i] >> 4];
-    out += kDigits[bytes[i] & 15];
-  }
-  return out;
-}
-
 }  // namespace
 
-KeyHash HashKey(std::string_view key) {
-  KeyHash out;
-  SHA256(reinterpret_cast<const unsigned char*>(key.data()), key.size(), out.data());
-  return out;
-}
+KeyHash HashKey(std::string_view key) { return Sha256Of(key); }
 
-std::string KeyHashHex(const KeyHash& hash) { return Hex(hash.data(), hash.size()); }
+std::string KeyHashHex(const KeyHash& hash) { return HexText(hash); }
 
 Expected<KeyHash> ParseKeyHash(std::string_view hex) {
   KeyHash out;
@@ -79,7 +65,7 @@ void KeyRing::Replace(std::vector<KeyEntry> entries) {
          salt, &salt_size);
     Principal who;
     who.name = std::move(entry.name);
-    who.salt = Hex(salt, salt_size);
+    who.salt = HexText({salt, salt_size});
     who.priority_cap = entry.priority_cap;
     who.max_concurrent = entry.max_concurrent;
     who.max_tokens_per_minute = entry.max_tokens_per_minute;

@@ -1,7 +1,6 @@
 // API keys: hashes in, verdicts out. No key is ever kept or logged.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -10,12 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "base/sha.h"
 #include "base/status.h"
 #include "serve/http/auth.h"
 
 namespace lathe::serve {
 
-using KeyHash = std::array<unsigned char, 32>;  // SHA-256
+using KeyHash = Sha256Bytes;
 
 // What the key file says of one key.
 struct KeyEntry {

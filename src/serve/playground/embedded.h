@@ -2,14 +2,10 @@
 #pragma once
 
 #include <span>
-#include <string_view>
+
+#include "base/embedded_file.h"
 
 namespace lathe::serve {
-
-struct EmbeddedFile {
-  std::string_view name;  // "app.js"
-  std::string_view bytes;
-};
 
 std::span<const EmbeddedFile> PlaygroundFiles();
 
