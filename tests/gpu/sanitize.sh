@@ -24,13 +24,15 @@ end=$((EPOCHSECONDS + BUDGET)) failed=0
 # shellcheck disable=SC2206
 tools=($TOOLS)
 for i in "${!tools[@]}"; do
-  tool=${tools[i]} passed=0 faults=0
+  tool=${tools[i]} passed=0 faults=0 flags=
+  [ "$tool" = racecheck ] && flags="--racecheck-deadlock-timeout 5000"  # names the kernel that waits for ever
   tool_end=$((EPOCHSECONDS + (end - EPOCHSECONDS) / (${#tools[@]} - i)))
   for filter in $FILTERS; do
     left=$((tool_end - EPOCHSECONDS))
     [ $left -ge 5 ] || { echo "$tool: no time left for $filter"; continue; }
     log=$OUT/$tool.${filter//[^A-Za-z0-9_]/}.log begin=$EPOCHREALTIME
-    timeout -k 5 "$left" "$sanitizer" --tool "$tool" --target-processes all --error-exitcode 9 --print-limit 20 \
+    # shellcheck disable=SC2086
+    timeout -k 5 "$left" "$sanitizer" --tool "$tool" $flags --target-processes all --error-exitcode 9 --print-limit 20 \
       "$program" --gtest_filter="$filter" > "$log" 2>&1
     code=$?
     seconds=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $begin }")

@@ -9,7 +9,7 @@ namespace {
 struct Case {
   const char* name;
   DType weights, keys;
-  int head_dim;  // 128: products of many rows rotate q, k and v
+  int head_dim;  // 128, with enough heads: the product of the long prompt's q, k and v rotates them
 };
 
 class GpuSanitize : public GpuTest, public ::testing::WithParamInterface<Case> {
@@ -23,8 +23,8 @@ class GpuSanitize : public GpuTest, public ::testing::WithParamInterface<Case> {
                          {"hidden_size", 256},
                          {"intermediate_size", 512},
                          {"num_hidden_layers", 2},
-                         {"num_attention_heads", 4},
-                         {"num_key_value_heads", 2},
+                         {"num_attention_heads", head_dim == 128 ? 32 : 4},
+                         {"num_key_value_heads", head_dim == 128 ? 16 : 2},
                          {"head_dim", head_dim},
                          {"vocab_size", 1000},
                          {"max_position_embeddings", 512},
@@ -53,7 +53,9 @@ TEST_P(GpuSanitize, EveryKernel) {
   EXPECT_EQ(first.ids, again.ids);
   Collector batch(*engine);
   for (int i = 0; i < 3; ++i) {
-    Request request = GreedyRequest(Prompt::Ids(RandomIds(rng, 20, engine->model().vocab)), 3);
+    // Three of 70 do not fit a step: one of prompts beside decoding rows follows, whatever the timing.
+    const int length = GetParam().head_dim == 128 ? 70 : 20;
+    Request request = GreedyRequest(Prompt::Ids(RandomIds(rng, length, engine->model().vocab)), 3);
     request.sampling.temperature = 1;
     request.sampling.top_k = i == 1 ? 20 : 0;
     request.sampling.top_p = i == 2 ? 0.9F : 1;

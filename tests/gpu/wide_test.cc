@@ -38,44 +38,81 @@ class GpuWide : public GpuTest, public ::testing::WithParamInterface<Case> {
                          {"hidden_act", "silu"}};
     return ModelOf("wide", Json{{"config", config}, {"seed", 11}});
   }
+  static std::string Path() {
+    return BuiltEngine(Model(), {.dtype = GetParam().weights, .target = "cuda", .kv_dtype = GetParam().keys});
+  }
+  // On the CPU, in f32.
+  static std::unique_ptr<Engine> Exact() { return LoadEngine(BuiltEngine(Model(), {.dtype = DType::kF32})); }
 };
 
-// Prompts in one step and in several, and the tokens after them, against the CPU in f32.
-TEST_P(GpuWide, PromptsOfEveryLength) {
-  const auto& [name, weights, keys, worst_bound, rms_bound] = GetParam();
-  const auto exact = LoadEngine(BuiltEngine(Model(), {.dtype = DType::kF32}));
-  ASSERT_NE(exact, nullptr);
-  const auto vocab = static_cast<size_t>(exact->model().vocab);
-  Rng rng(29);
-  double worst = 0, squares = 0;
-  int n = 0;
-  for (const int step_tokens : {4096, 192}) {
-    const auto engine =
-        LoadEngine(BuiltEngine(Model(), {.dtype = weights, .target = "cuda", .kv_dtype = keys}),
-                   {.max_step_tokens = step_tokens});
-    ASSERT_NE(engine, nullptr);
-    for (const int length : {1, 5, 40, 130, 257, 600, 1100, 2048}) {
-      auto ids = RandomIds(rng, length, engine->model().vocab);
-      const Answer answer = RunAlone(*engine, GreedyRequest(Prompt::Ids(ids), 3));
-      ASSERT_EQ(answer.ids.size(), 3u) << length << " tokens: " << answer.error.message();
-      ids.insert(ids.end(), answer.ids.begin(), answer.ids.end());
-      const auto want = exact->Logits(ids);
-      ASSERT_TRUE(want.ok()) << want.status().message();
-      for (size_t i = 0; i < answer.ids.size(); ++i) {
-        const float* row = want->data() + (static_cast<size_t>(length) - 1 + i) * vocab;
-        const double logprob = row[answer.ids[i]] - LogSumExp(row, exact->model().vocab);
-        const double error = std::abs(answer.logprobs[i] - logprob);
-        worst = std::max(worst, error);
-        squares += error * error;
-        ++n;
-        EXPECT_LE(error, worst_bound)
-            << length << " tokens in steps of " << step_tokens << ", token " << i << " after them";
-      }
+// Errors of the logprobs of greedy answers.
+class Errors {
+ public:
+  explicit Errors(Engine& exact) : exact_(exact) {}
+
+  void Add(std::vector<TokenId> ids, const Answer& answer, size_t n_tokens) {
+    ASSERT_EQ(answer.ids.size(), n_tokens) << ids.size() << " tokens: " << answer.error.message();
+    const size_t first = ids.size() - 1;
+    ids.insert(ids.end(), answer.ids.begin(), answer.ids.end());
+    const auto want = exact_.Logits(ids);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    const int vocab = exact_.model().vocab;
+    for (size_t i = 0; i < n_tokens; ++i) {
+      const float* row = want->data() + (first + i) * static_cast<size_t>(vocab);
+      const double error = std::abs(answer.logprobs[i] - (row[answer.ids[i]] - LogSumExp(row, vocab)));
+      EXPECT_LE(error, GpuWide::GetParam().worst) << first + 1 << " tokens, token " << i << " after them";
+      worst_ = std::max(worst_, error);
+      squares_ += error * error;
+      ++n_;
     }
   }
-  const double rms = std::sqrt(squares / n);
-  std::printf("%s: errors of logprobs: worst %.4f, rms %.4f\n", name, worst, rms);
-  EXPECT_LE(rms, rms_bound);
+  void Check() const {
+    const double rms = std::sqrt(squares_ / n_);
+    std::printf("%s: errors of logprobs: worst %.4f, rms %.4f\n", GpuWide::GetParam().name, worst_, rms);
+    EXPECT_LE(rms, GpuWide::GetParam().rms);
+  }
+
+ private:
+  Engine& exact_;
+  double worst_ = 0, squares_ = 0;
+  int n_ = 0;
+};
+
+// Prompts in one step and in several, and the tokens after them.
+TEST_P(GpuWide, PromptsOfEveryLength) {
+  const auto exact = Exact();
+  ASSERT_NE(exact, nullptr);
+  Errors errors(*exact);
+  Rng rng(29);
+  for (const int step_tokens : {4096, 192}) {
+    const auto engine = LoadEngine(Path(), {.max_step_tokens = step_tokens});
+    ASSERT_NE(engine, nullptr);
+    for (const int length : {1, 5, 40, 130, 257, 600, 1100, 2048}) {
+      const auto ids = RandomIds(rng, length, engine->model().vocab);
+      errors.Add(ids, RunAlone(*engine, GreedyRequest(Prompt::Ids(ids), 3)), 3);
+    }
+  }
+  errors.Check();
+}
+
+// Prompts beside sequences that decode, in steps of every mix.
+TEST_P(GpuWide, PromptsBesideDecodingSequences) {
+  const auto exact = Exact(), engine = LoadEngine(Path(), {.max_sequences = 24, .max_step_tokens = 160});
+  ASSERT_NE(exact, nullptr);
+  ASSERT_NE(engine, nullptr);
+  Errors errors(*exact);
+  Rng rng(31);
+  Collector all(*engine);
+  std::vector<std::vector<TokenId>> prompts;
+  std::vector<size_t> n_tokens;
+  for (int i = 0; i < 40; ++i) {
+    prompts.push_back(RandomIds(rng, 1 + static_cast<int>(rng.Below(120)), engine->model().vocab));
+    n_tokens.push_back(1 + rng.Below(24));
+    all.Submit(GreedyRequest(Prompt::Ids(prompts.back()), static_cast<int>(n_tokens.back())));
+  }
+  all.Wait();
+  for (size_t i = 0; i < prompts.size(); ++i) errors.Add(prompts[i], all.answers(i)[0], n_tokens[i]);
+  errors.Check();
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, GpuWide,

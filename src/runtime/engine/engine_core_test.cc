@@ -72,6 +72,21 @@ TEST(Engine, OneRequest) {
   EXPECT_EQ(stats.pages_total, 256);
 }
 
+// With a device that can, decoding steps are begun behind one another: neither the first, which is of the
+// prompt, nor the one behind it.
+TEST(Engine, StepsOfKnownShapeAreBegunAhead) {
+  Rig rig;
+  rig.executor->ahead = rig.executor->overlap = true;
+  Request r = MakeRequest({1, 2, 3, 4, 5}, 40);
+  r.sampling.ignore_eos = true;
+  EXPECT_EQ(rig.Run(r).ids(), AloneOf(r).tokens);
+  EXPECT_EQ(rig.executor->n_steps, 40u);
+  EXPECT_EQ(rig.executor->n_ahead, 38u);
+  r.sampling.frequency_penalty = 0.5;  // wants to know every token before the next one
+  EXPECT_EQ(rig.Run(r).ids(), AloneOf(r).tokens);
+  EXPECT_EQ(rig.executor->n_ahead, 38u);
+}
+
 TEST(Engine, EndTokenIsCountedButIsNoText) {
   Rig rig;
   int stopped = 0;

@@ -70,7 +70,7 @@ class EngineCore final : public Engine {
   void RunDirectJobs();
   void FinishJob(DirectJob* job, DirectResult result);
   void RunStep();
-  Status RunOnDevice(const Step& step);
+  Status RunOnDevice(const Step& step, bool begun);  // begun: ahead, with the step before
   bool DeliverAtOnce() const;
   void Deliver();
   void CountStep(size_t n_sequences);

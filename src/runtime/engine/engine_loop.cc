@@ -58,6 +58,7 @@ void EngineCore::RunCommand(Command* command) {
 
 // Between steps, as soon as their pages are there.
 void EngineCore::RunDirectJobs() {
+  if (scheduler_.is_ahead()) return;  // a step runs; none is begun ahead while there are jobs
   std::erase_if(jobs_, [this](DirectJob* job) {
     DirectResult result;
     result.status = dead_;
@@ -82,6 +83,7 @@ void EngineCore::RunStep() {
     const PromptRowLimits most = pace_.Limits(scheduler_.n_decoding(), executor_->limits().max_step_rows);
     scheduler_.LimitPromptRows(most.rows, most.long_rows);
   }
+  const bool begun = scheduler_.is_ahead();
   const Step* step = scheduler_.BuildStep(NowSeconds(), &events_);
   if (step == nullptr || !executor_->overlaps()) Deliver();
   if (step == nullptr) return;
@@ -90,7 +92,7 @@ void EngineCore::RunStep() {
     const auto it = streams_.find(id);
     if (it != streams_.end()) it->second->Started(start);
   }
-  const Status status = RunOnDevice(*step);
+  const Status status = RunOnDevice(*step, begun);
   counts_.last_step_time = NowSeconds();
   counts_.step_seconds += counts_.last_step_time - start;
   // A step that waited for pages tells nothing of what rows cost.
@@ -113,9 +115,14 @@ void EngineCore::RunStep() {
 }
 
 // While the device works by itself, what the step before gave is delivered: text and callbacks of hundreds of
-// sequences take as long as a good part of a step.
-Status EngineCore::RunOnDevice(const Step& step) {
-  LATHE_RETURN_IF_ERROR(executor_->Begin(step));
+// sequences take as long as a good part of a step. The step after it is begun too, where it can be foreseen:
+// the device then goes from one to the next without the host between them.
+Status EngineCore::RunOnDevice(const Step& step, bool begun) {
+  if (!begun) LATHE_RETURN_IF_ERROR(executor_->Begin(step));
+  if (executor_->runs_ahead() && jobs_.empty()) {
+    const Step* next = scheduler_.BuildAhead();
+    if (next != nullptr) LATHE_RETURN_IF_ERROR(executor_->Begin(*next));
+  }
   counts_.device_seconds = executor_->device_seconds();  // up to the step before
   step_runs_ = true;
   Deliver();
@@ -190,6 +197,10 @@ void EngineCore::ShutDown() {
     n_queued_ = 0;
   }
   for (Command& command : taken_) RunCommand(&command);
+  if (scheduler_.is_ahead()) {
+    (void)executor_->Finish(&result_);  // what it gives is nobody's
+    scheduler_.DropStep();
+  }
   scheduler_.CancelAll(FinishReason::kCancelled, Status::Ok(), &events_);
   Deliver();
   for (DirectJob* job : jobs_) {

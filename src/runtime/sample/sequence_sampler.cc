@@ -81,9 +81,13 @@ SequenceSampler::SequenceSampler(std::shared_ptr<const SamplingPolicy> policy, u
   }
 }
 
+const std::vector<TokenBias>& SequenceSampler::BaseBiases(size_t n_generated) const {
+  const bool before_min = n_generated < static_cast<size_t>(policy_->params().min_tokens);
+  return before_min ? policy_->biases_before_min_ : policy_->biases_;
+}
+
 std::span<const TokenBias> SequenceSampler::Biases(std::span<const TokenId> generated) {
-  const bool before_min = generated.size() < static_cast<size_t>(policy_->params().min_tokens);
-  const std::vector<TokenBias>& base = before_min ? policy_->biases_before_min_ : policy_->biases_;
+  const std::vector<TokenBias>& base = BaseBiases(generated.size());
   bool copied = false;
   for (const std::vector<TokenId>& bad : policy_->bad_sequences_) {
     const size_t n = bad.size() - 1;
@@ -98,7 +102,7 @@ std::span<const TokenBias> SequenceSampler::Biases(std::span<const TokenId> gene
   return copied ? row_biases_ : base;
 }
 
-SampleRow SequenceSampler::Row(std::span<const TokenId> generated) {
+SampleRow SequenceSampler::RowAhead(size_t n_generated) const {
   const SamplingParams& p = policy_->params();
   SampleRow row;
   row.temperature = static_cast<float>(p.temperature);
@@ -109,9 +113,17 @@ SampleRow SequenceSampler::Row(std::span<const TokenId> generated) {
   row.frequency_penalty = static_cast<float>(p.frequency_penalty);
   row.presence_penalty = static_cast<float>(p.presence_penalty);
   row.seed = seed_;
-  row.counter = generated.size();
+  row.counter = n_generated;
   row.want_logprob = p.logprobs >= 0;
   row.n_top_logprobs = std::max(p.logprobs, 0);
+  const auto& biases = BaseBiases(n_generated);
+  row.biases = biases.data();
+  row.n_biases = static_cast<int32_t>(biases.size());
+  return row;
+}
+
+SampleRow SequenceSampler::Row(std::span<const TokenId> generated) {
+  SampleRow row = RowAhead(generated.size());
   const auto counts = counter_.counts();
   row.counts = counts.data();
   row.n_counts = static_cast<int32_t>(counts.size());

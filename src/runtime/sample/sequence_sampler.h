@@ -27,6 +27,8 @@ class SamplingPolicy {
   // Whether generated token number `index` (from 0) ends the sequence by being `id`.
   bool Ends(TokenId id, int index) const;
   bool uses_counts() const { return uses_counts_; }
+  // How a token is chosen depends on how many were generated, but not on which.
+  bool foreseeable() const { return !uses_counts_ && bad_sequences_.empty() && !new_constraint_; }
 
  private:
   friend class SequenceSampler;
@@ -53,6 +55,9 @@ class SequenceSampler {
   // How the token after `generated` (all tokens of this continuation so far) is chosen. The row's pointers
   // stay valid until the next call of a non-const member.
   SampleRow Row(std::span<const TokenId> generated);
+  // The same after n_generated tokens that need not be known. The policy is foreseeable(), which keeps the
+  // row's pointers valid as long as it lives.
+  SampleRow RowAhead(size_t n_generated) const;
   // `id` was generated. False: the constraint does not allow it.
   bool Add(TokenId id) {
     if (policy_->uses_counts()) counter_.AddOutput(id);
@@ -62,6 +67,8 @@ class SequenceSampler {
   const SamplingPolicy& policy() const { return *policy_; }
 
  private:
+  // Biases after n_generated tokens, whichever they are.
+  const std::vector<TokenBias>& BaseBiases(size_t n_generated) const;
   std::span<const TokenBias> Biases(std::span<const TokenId> generated);
 
   std::shared_ptr<const SamplingPolicy> policy_;

@@ -10,33 +10,98 @@ namespace lathe {
 const Step* Scheduler::BuildStep(double now, std::vector<SequenceEvent>* events) {
   LATHE_CHECK(!in_step_);
   ExpireDeadlines(now, events);
-  ended_.clear();
-  step_.token_ids.clear();
-  step_.sequences.clear();
-  step_.logit_rows.clear();
-  step_.samples.clear();
-  step_.want_hidden = false;
   started_.clear();
-  scheduled_.clear();
   moving_.clear();
-  step_.moves_needed = 0;
+  if (ahead_) return TakeAhead();
+  ended_.clear();
+  built_->Clear();
   preempted_ = false;
   rows_end_ = max_step_rows_;
   PlaceDecodes();
-  step_decodes_ = step_.n_rows();
+  step_decodes_ = built_->step.n_rows();
   step_long_rows_ = 0;
   if (step_decodes_ > 0 && prompt_rows_ < RowsLeft()) rows_end_ = step_decodes_ + prompt_rows_;
   PlacePrompts();
-  if (scheduled_.empty()) PlaceFirstMoving();
-  if (scheduled_.empty()) {
+  if (built_->scheduled.empty()) PlaceFirstMoving();
+  if (built_->scheduled.empty()) {
     LATHE_CHECK(requests_.empty());
     return nullptr;
   }
   kv_.CopyAhead();
-  kv_.TakeMoves(&step_.moves);
+  kv_.TakeMoves(&built_->step.moves);
   in_step_ = true;
-  return &step_;
+  return &built_->step;
 }
+
+void Scheduler::Built::Clear() {
+  step.token_ids.clear();
+  step.sequences.clear();
+  step.logit_rows.clear();
+  step.samples.clear();
+  step.want_hidden = false;
+  step.moves.clear();
+  step.moves_needed = 0;
+  scheduled.clear();
+}
+
+const Step* Scheduler::TakeAhead() {
+  ahead_ = false;
+  // Nothing names them any more: those that ended since may have rows in the step.
+  ended_.erase(ended_.begin(), ended_.begin() + static_cast<std::ptrdiff_t>(n_ended_before_));
+  std::swap(built_, next_);
+  step_decodes_ = built_->step.n_rows();
+  step_long_rows_ = 0;
+  in_step_ = true;
+  return &built_->step;
+}
+
+const Step* Scheduler::BuildAhead() {
+  LATHE_CHECK(in_step_ && !ahead_);
+  if (!IsForeseeable()) return nullptr;
+  next_->Clear();
+  Step& step = next_->step;
+  for (size_t i = 0; i < built_->scheduled.size(); ++i) {
+    Sequence* seq = built_->scheduled[i].seq;
+    if (seq->state == Sequence::State::kDone || EndsNow(*seq)) continue;
+    const int position = seq->n_tokens();
+    if (!kv_.Extend(&seq->kv, position + 1)) return nullptr;  // the next step preempts somebody
+    const int row = step.n_rows();
+    step.token_ids.push_back(~static_cast<int32_t>(i));
+    step.sequences.push_back({.first_row = row,
+                              .n_rows = 1,
+                              .first_position = position,
+                              .rope_length = RopeLength(*seq, position, 1),
+                              .pages = seq->kv.pages.data(),
+                              .n_pages = kv_.PagesFor(position + 1)});
+    step.logit_rows.push_back(row);
+    step.samples.push_back(seq->sampler.RowAhead(seq->generated().size() + 1));
+    next_->scheduled.push_back({seq, 1, 0, 1});
+  }
+  if (next_->scheduled.empty()) return nullptr;
+  n_ended_before_ = ended_.size();
+  ahead_ = true;
+  return &step;
+}
+
+// Whether the step after the one that runs holds the same sequences, but for those that end with it, and
+// needs nothing but their tokens. A request that could be admitted is not kept waiting for a step more.
+bool Scheduler::IsForeseeable() const {
+  if (limits_.dynamic_rope || limits_.n_host_pages > 0 || step_decodes_ != built_->step.n_rows())
+    return false;
+  size_t n_running = 0;
+  bool room = static_cast<int>(running_.size()) < max_sequences_ && !waiting_.empty() &&
+              !(is_blocked_ && blocked_ == (*waiting_.begin())->rank);
+  for (const Scheduled& one : built_->scheduled) {
+    if (one.seq->state == Sequence::State::kDone) continue;
+    if (!one.seq->sampler.policy().foreseeable()) return false;
+    room |= !waiting_.empty() && EndsNow(*one.seq);
+    ++n_running;
+  }
+  return !room && n_running == running_.size();
+}
+
+// With the token that its row in the step that runs gives.
+bool Scheduler::EndsNow(const Sequence& seq) const { return seq.n_tokens() + 1 >= seq.request->max_length; }
 
 void Scheduler::ExpireDeadlines(double now, std::vector<SequenceEvent>* events) {
   if (now < next_deadline_) return;
@@ -223,41 +288,41 @@ int Scheduler::RopeRows(const Sequence& seq, int n_rows) const {
 }
 
 void Scheduler::AddSlice(Sequence* seq, int n_rows, int n_reports, int n_logits) {
-  const int first_row = step_.n_rows();
+  const int first_row = built_->step.n_rows();
   const int first = seq->n_computed;
   if (seq->kv.ready_at > kv_.moves_done())
-    step_.moves_needed = std::max(step_.moves_needed, seq->kv.ready_at);
+    built_->step.moves_needed = std::max(built_->step.moves_needed, seq->kv.ready_at);
   const auto begin = seq->tokens.begin() + first;
-  step_.token_ids.insert(step_.token_ids.end(), begin, begin + n_rows);
-  step_.sequences.push_back({.first_row = first_row,
-                             .n_rows = n_rows,
-                             .first_position = first,
-                             .rope_length = RopeLength(*seq, first, n_rows),
-                             .pages = seq->kv.pages.data(),
-                             .n_pages = kv_.PagesFor(first + n_rows)});
+  built_->step.token_ids.insert(built_->step.token_ids.end(), begin, begin + n_rows);
+  built_->step.sequences.push_back({.first_row = first_row,
+                                    .n_rows = n_rows,
+                                    .first_position = first,
+                                    .rope_length = RopeLength(*seq, first, n_rows),
+                                    .pages = seq->kv.pages.data(),
+                                    .n_pages = kv_.PagesFor(first + n_rows)});
   RequestState& request = *seq->request;
   const bool hidden = request.spec.report == PromptReport::kMeanHidden;
   if (n_reports > 0) {
-    step_.want_hidden |= hidden;
+    built_->step.want_hidden |= hidden;
     request.report_targets.resize(static_cast<size_t>(seq->n_prompt));
   }
   for (int i = 0; i < n_reports; ++i) {
     const int at = ReportFirst(*seq) + i;
-    step_.logit_rows.push_back(first_row + at - first);
+    built_->step.logit_rows.push_back(first_row + at - first);
     if (hidden) {
-      step_.samples.emplace_back();
+      built_->step.samples.emplace_back();
       continue;
     }
-    step_.samples.push_back(ForcedRow(seq->tokens[static_cast<size_t>(at) + 1],
-                                      &request.report_targets[static_cast<size_t>(at)]));
-    step_.samples.back().n_top_logprobs = request.spec.report_top;
+    built_->step.samples.push_back(ForcedRow(seq->tokens[static_cast<size_t>(at) + 1],
+                                             &request.report_targets[static_cast<size_t>(at)]));
+    built_->step.samples.back().n_top_logprobs = request.spec.report_top;
   }
   for (int i = 0; i < n_logits; ++i) {
-    step_.logit_rows.push_back(first_row + n_rows - 1);
-    step_.samples.push_back(seq->sampler.Row(seq->generated()));
-    step_.samples.back().seed += static_cast<uint64_t>(i);  // continuation i of a prompt
+    built_->step.logit_rows.push_back(first_row + n_rows - 1);
+    built_->step.samples.push_back(seq->sampler.Row(seq->generated()));
+    built_->step.samples.back().seed += static_cast<uint64_t>(i);  // continuation i of a prompt
   }
-  scheduled_.push_back({seq, n_rows, n_reports, n_logits});
+  built_->scheduled.push_back({seq, n_rows, n_reports, n_logits});
 }
 
 }  // namespace lathe

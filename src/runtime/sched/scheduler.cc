@@ -147,13 +147,13 @@ void Scheduler::FinishSequence(RequestId id, int index) {
 
 void Scheduler::ApplyResult(const StepResult& result, std::vector<SequenceEvent>* events) {
   LATHE_CHECK(in_step_);
-  LATHE_CHECK_EQ(result.tokens.size(), step_.logit_rows.size());
+  LATHE_CHECK_EQ(result.tokens.size(), built_->step.logit_rows.size());
   in_step_ = false;
   kv_.SetMovesDone(result.moves_done);
   std::span<const SampledToken> tokens = result.tokens;
   std::span<const float> hidden = result.hidden;
-  const size_t n_hidden = step_.want_hidden ? hidden.size() / step_.logit_rows.size() : 0;
-  for (const Scheduled& done : scheduled_) {
+  const size_t n_hidden = built_->step.want_hidden ? hidden.size() / built_->step.logit_rows.size() : 0;
+  for (const Scheduled& done : built_->scheduled) {
     const auto reports = tokens.first(static_cast<size_t>(done.n_reports));
     const auto mine = tokens.subspan(reports.size(), static_cast<size_t>(done.n_logits));
     const auto states = hidden.first(n_hidden * reports.size());

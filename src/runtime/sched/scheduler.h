@@ -72,8 +72,8 @@ struct SchedulerStats {
 
 // Pure host code without a clock: the same calls give the same steps. Not thread-safe; owned by one thread.
 //
-// BuildStep and ApplyResult alternate; every other call comes between an ApplyResult and the next BuildStep,
-// so pages are never freed under a running step. A step holds, in order of rank: one row for every sequence
+// BuildStep and ApplyResult alternate; every other call but BuildAhead comes between an ApplyResult and the
+// next BuildStep. A step holds, in order of rank: one row for every sequence
 // that decodes, then chunks of prompts until max_step_rows are used. Order, preemption and why nobody
 // starves: policy.h.
 //
@@ -81,6 +81,12 @@ struct SchedulerStats {
 // the prefix cache often still has its pages, or host memory has. For n > 1 the prompt is computed once, its
 // last row is sampled once for each continuation (as far as a step's logit rows go), and each continuation
 // shares the prompt's full pages; what lies in the prompt's last, partial page it computes again.
+//
+// Running ahead: while a step runs of which only the tokens it gives are not known yet, BuildAhead gives the
+// one after it, which takes those tokens where the device has them. BuildStep then returns that step. Rows of
+// sequences that ended meanwhile are computed for nobody; the pages they write to are free already, but not
+// found by anyone (a page is found once it is full of tokens whose step was applied), and who gets them next
+// is computed later.
 class Scheduler {
  public:
   Scheduler(const ExecutorLimits& limits, const SchedulerOptions& options);
@@ -110,22 +116,30 @@ class Scheduler {
     long_rows_ = long_rows > 1 ? long_rows : 1;
   }
   // Rows of prompts in the step last built, those of long ones, and sequences that decode in it.
-  int step_prompt_rows() const { return step_.n_rows() - step_decodes_; }
+  int step_prompt_rows() const { return built_->step.n_rows() - step_decodes_; }
   int step_long_rows() const { return step_long_rows_; }
   int step_decodes() const { return step_decodes_; }
   int n_decoding() const;  // sequences that will decode in the next step
 
-  // The next step, or null when nothing is to be done. First ends what is past its deadline. The step and
-  // what it points to stay as they are until ApplyResult.
+  // The next step, or null when nothing is to be done. First ends what is past its deadline. The step stays
+  // as it is until ApplyResult, and what it points to until BuildAhead. Where a step was built ahead it is
+  // that.
   const Step* BuildStep(double now, std::vector<SequenceEvent>* events);
+  // Between BuildStep and ApplyResult, once: the step after, if all rows of the one that runs decode and only
+  // their tokens are missing to know it; else null. Token ~i stands for that of logit row i of the one that
+  // runs. Its page tables stay as they are until the ApplyResult of the step that runs.
+  const Step* BuildAhead();
+  // A step was built ahead, which BuildStep has not returned yet.
+  bool is_ahead() const { return ahead_; }
   // Requests of which the step last built is the first.
   std::span<const RequestId> started() const { return started_; }
   // The result of the step last built. Appends an event for each token.
   void ApplyResult(const StepResult& result, std::vector<SequenceEvent>* events);
-  // The step last built was not run to its end: forgets it (the caller ends what was in it).
-  void DropStep() { in_step_ = false; }
+  // The step last built was not run to its end: forgets it, and the one built ahead (the caller ends what was
+  // in them).
+  void DropStep() { in_step_ = ahead_ = false; }
 
-  bool idle() const { return requests_.empty(); }
+  bool idle() const { return requests_.empty() && !ahead_; }
   SchedulerStats stats() const;
   KvManager& kv() { return kv_; }
   const KvManager& kv() const { return kv_; }
@@ -145,8 +159,16 @@ class Scheduler {
     int n_reports;  // logit rows for SchedRequest::report, before the others
     int n_logits;   // 0: rows in the middle of a prompt
   };
+  struct Built {
+    Step step;
+    std::vector<Scheduled> scheduled;  // (step.sequences.size())
+    void Clear();
+  };
 
   // Building (build_step.cc).
+  const Step* TakeAhead();
+  bool IsForeseeable() const;
+  bool EndsNow(const Sequence& seq) const;
   void ExpireDeadlines(double now, std::vector<SequenceEvent>* events);
   void PlaceDecodes();
   bool Waits(Sequence* seq);
@@ -163,8 +185,8 @@ class Scheduler {
   int ReportRows(const Sequence& seq, int n_rows) const;
   int RopeLength(const Sequence& seq, int first, int n_rows) const;
   int RopeRows(const Sequence& seq, int n_rows) const;
-  int RowsLeft() const { return rows_end_ - step_.n_rows(); }
-  int LogitsLeft() const { return limits_.max_logit_rows - static_cast<int>(step_.logit_rows.size()); }
+  int RowsLeft() const { return rows_end_ - built_->step.n_rows(); }
+  int LogitsLeft() const { return limits_.max_logit_rows - static_cast<int>(built_->step.logit_rows.size()); }
 
   // Results and life cycle (scheduler.cc).
   void ApplyReport(Sequence* seq, std::span<const SampledToken> rows, std::span<const float> hidden,
@@ -195,11 +217,11 @@ class Scheduler {
   Rank blocked_;
   bool is_blocked_ = false;
 
-  Step step_;
+  std::unique_ptr<Built> built_ = std::make_unique<Built>();
+  std::unique_ptr<Built> next_ = std::make_unique<Built>();  // when ahead_
   std::vector<RequestId> started_;
-  std::vector<Scheduled> scheduled_;  // (step_.sequences.size())
-  std::vector<Sequence*> prompts_;    // scratch
-  std::vector<Sequence*> moving_;     // sit this step out, since pages of theirs are on their way; by rank
+  std::vector<Sequence*> prompts_;  // scratch
+  std::vector<Sequence*> moving_;   // sit this step out, since pages of theirs are on their way; by rank
   int prompt_rows_ = std::numeric_limits<int>::max();
   int long_rows_ = std::numeric_limits<int>::max();
   int step_decodes_ = 0;
@@ -207,7 +229,9 @@ class Scheduler {
   int prompt_half_ = 0;  // half of the rows that prompts may have in the step being built
   int rows_end_ = 0;     // of the step being built: what prompts may fill it to
   bool in_step_ = false;
-  bool preempted_ = false;  // in this step
+  bool ahead_ = false;
+  size_t n_ended_before_ = 0;  // of ended_: when next_ was built
+  bool preempted_ = false;     // in this step
 
   SchedulerStats counters_;
 };

@@ -28,6 +28,7 @@ struct Variant {
   int operations;
   ExecutorLimits limits;
   SchedulerOptions options;
+  bool ahead = false;  // steps are begun behind others where that is possible
 };
 
 class Stress {
@@ -35,6 +36,7 @@ class Stress {
   Stress(const Variant& setup, uint64_t seed)
       : limits_(setup.limits), rng_(seed), executor_(setup.limits), scheduler_(setup.limits, setup.options) {
     executor_.poison = kPoison;
+    executor_.ahead = setup.ahead;
     for (auto& stem : stems_) {
       stem.resize(40);
       for (auto& t : stem) t = static_cast<TokenId>(1 + rng_.Below(limits_.vocab - 1));
@@ -59,7 +61,7 @@ class Stress {
 
   void Drain() {
     uint64_t steps = 0;
-    while (!live_.empty()) {
+    while (!live_.empty() || !scheduler_.idle()) {
       RunStep();
       ASSERT_LT(++steps, 20000u) << "somebody starves";
     }
@@ -70,6 +72,7 @@ class Stress {
   }
 
   const Scheduler& scheduler() const { return scheduler_; }
+  uint64_t n_ahead() const { return executor_.n_ahead; }
   int operations = 0;  // submissions, cancellations and ends
   std::map<FinishReason, int> ends;
   uint64_t longest_wait = 0;  // steps between two tokens of the sequence that ranked first
@@ -94,10 +97,11 @@ class Stress {
     p.ignore_eos = rng_.Below(8) == 0;
     if (rng_.Below(4) == 0)
       p.stop_ids = {static_cast<TokenId>(rng_.Below(static_cast<uint64_t>(limits_.vocab)))};
-    if (rng_.Below(4) == 0) p.frequency_penalty = 0.5;
-    if (rng_.Below(4) == 0) p.repetition_penalty = 1.5;
+    const uint64_t one_in = executor_.ahead ? 40 : 4;  // these need every token before the next step
+    if (rng_.Below(one_in) == 0) p.frequency_penalty = 0.5;
+    if (rng_.Below(one_in) == 0) p.repetition_penalty = 1.5;
     std::vector<std::vector<TokenId>> bad;
-    if (rng_.Below(4) == 0) bad = {{3}, {4, 5}, {6, 7, 8}};
+    if (rng_.Below(one_in) == 0) bad = {{3}, {4, 5}, {6, 7, 8}};
 
     const auto& stem = stems_[rng_.Below(3)];
     live.prompt.assign(stem.begin(), stem.begin() + static_cast<ptrdiff_t>(rng_.Below(stem.size() + 1)));
@@ -166,15 +170,17 @@ class Stress {
   void RunStep() {
     now_ += 1;
     std::vector<SequenceEvent> events;
+    const bool begun = scheduler_.is_ahead();
     const Step* step = scheduler_.BuildStep(now_, &events);
     Take(events);
     if (step == nullptr) {
       ASSERT_TRUE(live_.empty());
       return;
     }
-    const auto first =
-        std::ranges::min_element(live_, {}, [](const auto& kv) { return kv.second.rank; })->first;
-    const Status status = executor_.Execute(*step, &result_);
+    const auto ranks_first =
+        std::ranges::min_element(live_, {}, [](const auto& kv) { return kv.second.rank; });
+    const RequestId first = ranks_first != live_.end() ? ranks_first->first : ~RequestId{0};
+    const Status status = Compute(*step, begun);
     ASSERT_TRUE(status.ok()) << status.message();
     events.clear();
     const uint64_t progress = scheduler_.stats().generated_tokens;
@@ -188,6 +194,13 @@ class Stress {
     ASSERT_GE(scheduler_.stats().generated_tokens, progress);
     Take(events);
     scheduler_.CheckInvariants();
+  }
+
+  Status Compute(const Step& step, bool begun) {
+    if (!begun) LATHE_RETURN_IF_ERROR(executor_.Begin(step));
+    const Step* next = executor_.ahead ? scheduler_.BuildAhead() : nullptr;
+    if (next != nullptr) LATHE_RETURN_IF_ERROR(executor_.Begin(*next));
+    return executor_.Finish(&result_);
   }
 
   void Take(const std::vector<SequenceEvent>& events) {
@@ -281,6 +294,9 @@ TEST_P(SchedulerStress, OutputIsThatOfRunningAlone) {
   }
   const SchedulerStats s = stress.scheduler().stats();
   EXPECT_GT(s.preemptions, static_cast<uint64_t>(setup.operations) / 1000);
+  const bool foresees = setup.ahead && setup.limits.n_host_pages == 0 && !setup.limits.dynamic_rope;
+  EXPECT_GE(stress.n_ahead(), static_cast<uint64_t>(foresees ? setup.operations / 20 : 0));
+  EXPECT_EQ(stress.n_ahead() > 0, foresees);
   EXPECT_EQ(s.cached_tokens > 0, setup.options.kv.prefix_cache);
   EXPECT_EQ(s.host_tokens > 0, setup.limits.n_host_pages > 0);
   EXPECT_LE(s.host_tokens, s.cached_tokens);
@@ -301,6 +317,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Variant{"ManyHostPages", kOperations, Limits(24, 8, 40, 0, 400), Options(8)},
                       Variant{"HostPagesOneHash", kOperations, Limits(24, 8, 30, 0, 60),
                               Options(8, true, &SameHash)},
+                      Variant{"Ahead", kManyOperations, Limits(24, 8, 60), Options(8), true},
+                      Variant{"AheadTightPool", kOperations, Limits(24, 8, 26), Options(8), true},
+                      Variant{"AheadNoCache", kOperations, Limits(24, 8, 40), Options(8, false), true},
+                      Variant{"AheadDynamicRope", kOperations, Limits(24, 8, 48, 30), Options(8), true},
+                      Variant{"AheadHostPages", kOperations, Limits(24, 8, 26, 0, 60), Options(8), true},
                       Variant{"HostPagesFewRows", kOperations, Limits(8, 8, 26, 30, 60), Options(8)}),
     [](const auto& info) { return info.param.name; });
 

@@ -31,7 +31,8 @@ struct PageMove {
 };
 
 struct Step {
-  std::vector<int32_t> token_ids;   // (n_rows)
+  // (n_rows); ~i: the token of logit row i of the step before, which may still run (StepExecutor::runs_ahead)
+  std::vector<int32_t> token_ids;
   std::vector<SeqSlice> sequences;  // cover all rows, in order
   // Rows whose logits are computed, ascending; sampled with the params of the same index. A row may stand
   // several times: continuations of one prompt draw their first tokens from its last row.
@@ -93,6 +94,11 @@ class StepExecutor {
     return Status::Ok();
   }
   virtual Status Finish(StepResult* result) { return Execute(*begun_, result); }
+
+  // Whether a second step may begin before the first is finished, with tokens that the first gives; Finish is
+  // then for the one begun first. Steps compute in the order in which they began. What a step points to is
+  // read in its Begin alone.
+  virtual bool runs_ahead() const { return false; }
 
   // Seconds that the device computed, by its own clock, in all steps but one that runs; 0 where that is not
   // known.

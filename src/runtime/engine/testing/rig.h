@@ -91,8 +91,9 @@ struct Rig {
   explicit Rig(EngineOptions options = {}, const ExecutorLimits& limits = kLimits, Verify verify = {}) {
     auto device = std::make_unique<FakeExecutor>(limits);
     executor = device.get();
-    // The tests run a second time with it (CMakeLists.txt: runtime_engine_overlap_test).
-    executor->overlap = std::getenv("LATHE_TEST_OVERLAP") != nullptr;
+    // The tests run a second and a third time with them (CMakeLists.txt: runtime_engine_overlap_test).
+    executor->ahead = std::getenv("LATHE_TEST_AHEAD") != nullptr;
+    executor->overlap = executor->ahead || std::getenv("LATHE_TEST_OVERLAP") != nullptr;
     EngineParts parts;
     parts.executor = std::move(device);
     parts.text = std::make_unique<FakeText>();

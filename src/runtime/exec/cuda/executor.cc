@@ -34,14 +34,24 @@ struct Bucket {
   GraphExec greedy;  // with the sampling of rows that all take their likeliest token
 };
 
+// A step between Begin and Finish, and what it needs for itself while another one is begun, too. On the
+// device the two share everything: one computes after the other.
+struct Flight {
+  const Step* step = nullptr;  // null: free
+  int64_t number = 0;
+  StepInput input;
+  PinnedBuffer upload, download;
+  Event done;
+};
+
 // What lives on the device and must outlast whatever still runs there; later members go first.
 struct DeviceState {
   std::unique_ptr<Device> device;
   Stream stream;
-  Event done;
+  Flight flights[2];
   StepClock clock;
   DeviceMemory memory;
-  PinnedBuffer upload, download, rope_tables;
+  PinnedBuffer rope_tables;
   DeviceBuffer spill;
   std::unique_ptr<PageMover> mover;  // null: no pages in host memory
   KernelSet kernels;
@@ -59,6 +69,7 @@ class CudaExecutor final : public StepExecutor {
   const ExecutorLimits& limits() const override { return limits_; }
   Status Execute(const Step& step, StepResult* result) override;
   bool overlaps() const override { return true; }
+  bool runs_ahead() const override { return run_ahead_ && times_ == nullptr; }
   Status Begin(const Step& step) override;
   Status Finish(StepResult* result) override;
   double device_seconds() override;
@@ -72,21 +83,22 @@ class CudaExecutor final : public StepExecutor {
   Status OpenMover();
   Status BindProgram();
   Status CaptureGraphs();
-  Expected<GraphExec> CaptureStep(bool with_sampling);
+  Expected<GraphExec> CaptureStep(const StepInput& input, bool with_sampling);
   Status WarmUp(const Step& step, int bucket);
 
-  Status Start(const Step& step);
-  Status Take(const Step& step, StepResult* result);
-  Status Remember(const Status& status);
+  Status Start(Flight* flight, bool behind_another);
+  Status Take(const Flight& flight, StepResult* result);
+  Status Remember(const Status& status, int64_t step);
   const Bucket* BucketFor(const Step& step) const;
-  Status CopyInput();
-  Status LaunchStep(const Bucket* bucket, bool with_sampling);
-  Status LaunchSampling();
-  Status StartDownload();
-  Status Wait();
-  void Collect(const Step& step, StepResult* result) const;
-  Status CopyLogits(StepResult* result);
-  Status CopyHidden(StepResult* result);
+  Status CopyInput(const Flight& flight);
+  Status LaunchStep(const Flight& flight, const Bucket* bucket, bool with_sampling);
+  Status LaunchSampling(const Flight& flight);
+  Status StartDownload(const Flight& flight);
+  Status Wait(const Flight& flight);
+  void Collect(const Flight& flight, StepResult* result) const;
+  Status CopyLogits(const Flight& flight, StepResult* result);
+  Status CopyHidden(const Flight& flight, StepResult* result);
+  Flight& FlightOf(int64_t step) { return state_->flights[step % 2]; }
 
   const Device& device() const { return *state_->device; }
   abi::Stream stream() const { return state_->stream.get(); }
@@ -100,11 +112,10 @@ class CudaExecutor final : public StepExecutor {
   double timeout_ = 0;
   std::unique_ptr<DeviceState> state_;
   std::optional<StepFiller> filler_;
-  std::unique_ptr<OpTimes> times_;  // before state_ goes: its events
-  StepInput input_;
-  int64_t n_steps_ = 0;
-  const Step* step_ = nullptr;  // begun
-  Status fault_;                // not ok: the device is lost
+  std::unique_ptr<OpTimes> times_;        // before state_ goes: its events
+  int64_t n_begun_ = 0, n_finished_ = 0;  // steps, numbered from 1 on
+  bool run_ahead_ = false;
+  Status fault_;  // not ok: the device is lost
   bool hung_ = false;
   bool takes_device_memory_ = true;  // see Load
 };
@@ -112,7 +123,8 @@ class CudaExecutor final : public StepExecutor {
 // What still runs cannot be waited for, and freeing memory would wait: all of it is left to the end of the
 // process.
 CudaExecutor::~CudaExecutor() {
-  if (!hung_ || WaitForEvent(state_->done, 1, false).ok()) {
+  const auto ends = [](const Flight& f) { return f.step == nullptr || WaitForEvent(f.done, 1, false).ok(); };
+  if (!hung_ || std::ranges::all_of(state_->flights, ends)) {
     // Copies that nobody needs any more may be on their way; what they read and write goes now.
     if (state_ != nullptr && state_->mover != nullptr && device().Bind().ok()) (void)state_->mover->Drain();
     return;
@@ -155,7 +167,9 @@ Status CudaExecutor::Open(const EngineReader& engine) {
 Status CudaExecutor::Load(const EngineReader& engine, const KernelBlob& blob) {
   LATHE_RETURN_IF_ERROR(NoteMemory("CUDA's context"));
   LATHE_ASSIGN_OR_RETURN(state_->stream, NewStream(device()));
-  LATHE_ASSIGN_OR_RETURN(state_->done, NewEvent(device()));
+  for (Flight& flight : state_->flights) {
+    LATHE_ASSIGN_OR_RETURN(flight.done, NewEvent(device()));
+  }
   LATHE_ASSIGN_OR_RETURN(state_->clock, StepClock::Make(device()));
   LATHE_ASSIGN_OR_RETURN(state_->memory,
                          DeviceMemory::Allocate(device(), plan_, sizes_, caps_, state_->stream));
@@ -186,6 +200,8 @@ Status CudaExecutor::NoteMemory(const char* part) const {
 Status CudaExecutor::ReadEnvironment() {
   LATHE_ASSIGN_OR_RETURN(injected_, ParseInjectedFault(std::getenv("LATHE_FAULT")));
   LATHE_ASSIGN_OR_RETURN(timeout_, ParseStepTimeout(std::getenv("LATHE_STEP_TIMEOUT")));
+  const char* ahead = std::getenv("LATHE_RUN_AHEAD");
+  run_ahead_ = ahead == nullptr || *ahead == '\0' ? options_.run_ahead : std::strcmp(ahead, "1") == 0;
   return Status::Ok();
 }
 
@@ -225,10 +241,11 @@ Status CudaExecutor::UploadAll(const EngineReader& engine) {
   const ProgramMemory& memory = state_->memory.program();
   LATHE_RETURN_IF_ERROR(UploadWeights(device(), engine.path(), blob->offset, sizes_.memory.weight_bytes,
                                       memory.weights, options_.load_threads, options_.progress));
-  LATHE_ASSIGN_OR_RETURN(state_->upload, PinnedBuffer::Allocate(device(), StepBufferBytes(caps_)));
-  LATHE_ASSIGN_OR_RETURN(
-      state_->download,
-      PinnedBuffer::Allocate(device(), WorkspacesOf(plan_, caps_, ChipOf(device().info())).download));
+  const int64_t download = WorkspacesOf(plan_, caps_, ChipOf(device().info())).download;
+  for (Flight& flight : state_->flights) {
+    LATHE_ASSIGN_OR_RETURN(flight.upload, PinnedBuffer::Allocate(device(), StepBufferBytes(caps_)));
+    LATHE_ASSIGN_OR_RETURN(flight.download, PinnedBuffer::Allocate(device(), download));
+  }
   const auto table_bytes = static_cast<int64_t>(options_.rope.inv_freq.size() * sizeof(float));
   if (table_bytes == 0) return Status::Ok();
   LATHE_ASSIGN_OR_RETURN(state_->rope_tables,
@@ -273,19 +290,20 @@ Status CudaExecutor::CaptureGraphs() {
   step.samples.resize(1);
   for (const int rows : DecodeBuckets(sizes_.max_sequences)) {
     LATHE_RETURN_IF_ERROR(WarmUp(step, rows).WithContext("a first step"));
-    LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureStep(false));
-    input_.sampled_rows = input_.logit_rows;  // those that pad the bucket too
-    LATHE_ASSIGN_OR_RETURN(GraphExec greedy, CaptureStep(true));
+    StepInput& input = state_->flights[0].input;
+    LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureStep(input, false));
+    input.sampled_rows = input.logit_rows;  // those that pad the bucket too
+    LATHE_ASSIGN_OR_RETURN(GraphExec greedy, CaptureStep(input, true));
     state_->buckets.push_back({rows, std::move(graph), std::move(greedy)});
   }
   return Synchronize(state_->stream);
 }
 
-Expected<GraphExec> CudaExecutor::CaptureStep(bool with_sampling) {
+Expected<GraphExec> CudaExecutor::CaptureStep(const StepInput& input, bool with_sampling) {
   LATHE_ASSIGN_OR_RETURN(GraphExec graph, CaptureGraph(state_->stream, [&]() -> Status {
-                           LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), nullptr));
+                           LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input, stream(), nullptr));
                            if (!with_sampling) return Status::Ok();
-                           return state_->program->LaunchSampling(input_, state_->memory.program().upload,
+                           return state_->program->LaunchSampling(input, state_->memory.program().upload,
                                                                   stream(), true);
                          }));
   LATHE_RETURN_IF_ERROR(device().Check(device().api().graph_upload(graph.get(), stream()), "cuGraphUpload"));
@@ -293,12 +311,13 @@ Expected<GraphExec> CudaExecutor::CaptureStep(bool with_sampling) {
 }
 
 Status CudaExecutor::WarmUp(const Step& step, int bucket) {
-  LATHE_RETURN_IF_ERROR(filler_->Fill(step, bucket, state_->upload.bytes().data(), &input_));
-  LATHE_RETURN_IF_ERROR(CopyInput());
-  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), nullptr));
-  LATHE_RETURN_IF_ERROR(LaunchSampling());
-  LATHE_RETURN_IF_ERROR(StartDownload());
-  return Wait();
+  Flight& flight = state_->flights[0];
+  LATHE_RETURN_IF_ERROR(filler_->Fill(step, bucket, flight.upload.bytes().data(), &flight.input));
+  LATHE_RETURN_IF_ERROR(CopyInput(flight));
+  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(flight.input, stream(), nullptr));
+  LATHE_RETURN_IF_ERROR(LaunchSampling(flight));
+  LATHE_RETURN_IF_ERROR(StartDownload(flight));
+  return Wait(flight);
 }
 
 Status CudaExecutor::Execute(const Step& step, StepResult* result) {
@@ -308,62 +327,71 @@ Status CudaExecutor::Execute(const Step& step, StepResult* result) {
 
 Status CudaExecutor::Begin(const Step& step) {
   if (!fault_.ok()) return fault_;
-  ++n_steps_;
-  step_ = &step;
-  return Remember(Start(step));
+  const bool behind_another = n_begun_ > n_finished_;
+  Flight& flight = FlightOf(++n_begun_);
+  LATHE_CHECK(flight.step == nullptr && (!behind_another || runs_ahead()));
+  flight.step = &step;
+  flight.number = n_begun_;
+  return Remember(Start(&flight, behind_another), n_begun_);
 }
 
 Status CudaExecutor::Finish(StepResult* result) {
   if (!fault_.ok()) return fault_;
-  LATHE_CHECK(step_ != nullptr);
-  return Remember(Take(*std::exchange(step_, nullptr), result));
+  LATHE_CHECK(n_begun_ > n_finished_);
+  Flight& flight = FlightOf(++n_finished_);
+  const Status status = Take(flight, result);
+  if (status.ok()) flight.step = nullptr;
+  return Remember(status, flight.number);
 }
 
 // The first fault is all that is said from then on.
-Status CudaExecutor::Remember(const Status& status) {
+Status CudaExecutor::Remember(const Status& status, int64_t step) {
   if (status.ok()) return status;
   hung_ = status.code() == StatusCode::kDeadlineExceeded;
   fault_ = Error(hung_ ? StatusCode::kUnavailable : status.code(), "step %lld on device %d (%s) failed: %s",
-                 static_cast<long long>(n_steps_), options_.device, device().info().name.c_str(),
+                 static_cast<long long>(step), options_.device, device().info().name.c_str(),
                  status.message().c_str());
   return fault_;
 }
 
-Status CudaExecutor::Start(const Step& step) {
+Status CudaExecutor::Start(Flight* flight, bool behind_another) {
   LATHE_RETURN_IF_ERROR(device().Bind());
+  const Step& step = *flight->step;
   const Bucket* bucket = BucketFor(step);
-  LATHE_RETURN_IF_ERROR(
-      filler_->Fill(step, bucket != nullptr ? bucket->rows : 0, state_->upload.bytes().data(), &input_));
+  LATHE_RETURN_IF_ERROR(filler_->Fill(step, bucket != nullptr ? bucket->rows : 0,
+                                      flight->upload.bytes().data(), &flight->input));
   if (state_->mover != nullptr) LATHE_RETURN_IF_ERROR(state_->mover->BeforeStep(step, stream()));
-  LATHE_RETURN_IF_ERROR(CopyInput());
-  const bool in_graph = bucket != nullptr && input_.sampled_rows > 0 && input_.only_greedy &&
-                        !injected_.In(InjectedFault::kNan, n_steps_);
+  LATHE_RETURN_IF_ERROR(CopyInput(*flight));
+  const bool in_graph = bucket != nullptr && flight->input.sampled_rows > 0 && flight->input.only_greedy &&
+                        !injected_.In(InjectedFault::kNan, flight->number);
   LATHE_RETURN_IF_ERROR(state_->clock.Start(state_->stream));
   const double launch = NowSeconds();
-  LATHE_RETURN_IF_ERROR(LaunchStep(bucket, in_graph));
+  LATHE_RETURN_IF_ERROR(LaunchStep(*flight, bucket, in_graph));
   const double launched = NowSeconds();
-  if (!in_graph) LATHE_RETURN_IF_ERROR(LaunchSampling());
-  LATHE_RETURN_IF_ERROR(StartDownload());
-  // A graph begins when all of it is launched, single kernels each by itself.
-  LATHE_RETURN_IF_ERROR(state_->clock.End(state_->stream, bucket != nullptr ? launched - launch : 0));
-  LATHE_RETURN_IF_ERROR(state_->clock.AddPrevious());
+  if (!in_graph) LATHE_RETURN_IF_ERROR(LaunchSampling(*flight));
+  LATHE_RETURN_IF_ERROR(StartDownload(*flight));
+  // A graph begins when all of it is launched, single kernels each by itself; behind another step neither
+  // waits for the host.
+  const bool waits = bucket != nullptr && !behind_another;
+  LATHE_RETURN_IF_ERROR(state_->clock.End(state_->stream, waits ? launched - launch : 0));
+  if (!behind_another) LATHE_RETURN_IF_ERROR(state_->clock.AddPrevious());
   return state_->mover != nullptr ? state_->mover->AfterStep(step) : Status::Ok();
 }
 
 double CudaExecutor::device_seconds() {
   if (state_ == nullptr) return 0;
-  if (step_ == nullptr && fault_.ok()) (void)state_->clock.AddLast();  // no more than it knows
+  if (n_begun_ == n_finished_ && fault_.ok()) (void)state_->clock.AddAll();  // no more than it knows
   return state_->clock.seconds();
 }
 
-Status CudaExecutor::Take(const Step& step, StepResult* result) {
-  LATHE_RETURN_IF_ERROR(Wait());
-  Collect(step, result);
+Status CudaExecutor::Take(const Flight& flight, StepResult* result) {
+  LATHE_RETURN_IF_ERROR(Wait(flight));
+  Collect(flight, result);
   if (state_->mover != nullptr) {
     LATHE_ASSIGN_OR_RETURN(result->moves_done, state_->mover->Done());
   }
-  if (step.want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(result));
-  if (step.want_logits) LATHE_RETURN_IF_ERROR(CopyLogits(result));
+  if (flight.step->want_hidden) LATHE_RETURN_IF_ERROR(CopyHidden(flight, result));
+  if (flight.step->want_logits) LATHE_RETURN_IF_ERROR(CopyLogits(flight, result));
   return Status::Ok();
 }
 
@@ -378,68 +406,72 @@ const Bucket* CudaExecutor::BucketFor(const Step& step) const {
   return it == state_->buckets.end() ? nullptr : &*it;
 }
 
-Status CudaExecutor::CopyInput() {
+Status CudaExecutor::CopyInput(const Flight& flight) {
   const ProgramMemory& memory = state_->memory.program();
   const size_t half = options_.rope.inv_freq.size();
-  for (size_t i = 0; i < input_.rope_lengths.size(); ++i) {
-    const std::vector<float> freqs = options_.rope.inv_freq_for(input_.rope_lengths[i]);
+  for (size_t i = 0; i < flight.input.rope_lengths.size(); ++i) {
+    const std::vector<float> freqs = options_.rope.inv_freq_for(flight.input.rope_lengths[i]);
     LATHE_CHECK_EQ(freqs.size(), half);
     std::copy(freqs.begin(), freqs.end(), state_->rope_tables.as<float>() + (i + 1) * half);
   }
-  if (!input_.rope_lengths.empty())
-    LATHE_RETURN_IF_ERROR(
-        CopyToDevice(device(), memory.inv_freq + half * sizeof(float), state_->rope_tables.as<float>() + half,
-                     static_cast<int64_t>(input_.rope_lengths.size() * half * sizeof(float)), stream()));
-  if (input_.spilled) {
-    const auto bytes = static_cast<int64_t>(input_.spill.size());
+  if (!flight.input.rope_lengths.empty())
+    LATHE_RETURN_IF_ERROR(CopyToDevice(
+        device(), memory.inv_freq + half * sizeof(float), state_->rope_tables.as<float>() + half,
+        static_cast<int64_t>(flight.input.rope_lengths.size() * half * sizeof(float)), stream()));
+  if (flight.input.spilled) {
+    const auto bytes = static_cast<int64_t>(flight.input.spill.size());
     if (state_->spill.bytes() < bytes) {
       LATHE_ASSIGN_OR_RETURN(state_->spill, DeviceBuffer::Allocate(device(), bytes));
     }
     LATHE_RETURN_IF_ERROR(
-        CopyToDevice(device(), state_->spill.address(), input_.spill.data(), bytes, stream()));
+        CopyToDevice(device(), state_->spill.address(), flight.input.spill.data(), bytes, stream()));
   }
-  return CopyToDevice(device(), memory.upload, state_->upload.as<char>(), input_.copy_bytes, stream());
+  return CopyToDevice(device(), memory.upload, flight.upload.as<char>(), flight.input.copy_bytes, stream());
 }
 
-Status CudaExecutor::LaunchStep(const Bucket* bucket, bool with_sampling) {
-  if (injected_.In(InjectedFault::kLaunch, n_steps_))
+Status CudaExecutor::LaunchStep(const Flight& flight, const Bucket* bucket, bool with_sampling) {
+  if (injected_.In(InjectedFault::kLaunch, flight.number))
     return {StatusCode::kUnavailable, "LATHE_FAULT asks for a launch that fails"};
   if (bucket != nullptr) return LaunchGraph(with_sampling ? bucket->greedy : bucket->graph, state_->stream);
-  if (times_ == nullptr) return state_->program->LaunchOps(input_, stream(), nullptr);
-  const Program::Observer before = [this](int op) { return times_->Before(op, input_, state_->stream); };
+  if (times_ == nullptr) return state_->program->LaunchOps(flight.input, stream(), nullptr);
+  const Program::Observer before = [&](int op) { return times_->Before(op, flight.input, state_->stream); };
   times_->Start();
-  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(input_, stream(), &before));
+  LATHE_RETURN_IF_ERROR(state_->program->LaunchOps(flight.input, stream(), &before));
   return before(OpTimes::kSampling);
 }
 
-Status CudaExecutor::LaunchSampling() {
-  if (input_.sampled_rows == 0) return Status::Ok();
-  if (injected_.In(InjectedFault::kNan, n_steps_))
+Status CudaExecutor::LaunchSampling(const Flight& flight) {
+  if (flight.input.sampled_rows == 0) return Status::Ok();
+  if (injected_.In(InjectedFault::kNan, flight.number))
     LATHE_RETURN_IF_ERROR(Fill(device(), state_->program->logits(), 0xff, sizeof(float), stream()));
   // Behind a graph, or a fill, there is nothing that lets it start early.
   return state_->program->LaunchSampling(
-      input_, input_.spilled ? state_->spill.address() : state_->memory.program().upload, stream(), false);
+      flight.input, flight.input.spilled ? state_->spill.address() : state_->memory.program().upload,
+      stream(), false);
 }
 
-Status CudaExecutor::StartDownload() {
-  const int64_t rows = input_.sampled_rows;
-  const int64_t bytes = input_.any_top ? TopAt(caps_) + rows * kMaxTopLogprobs * int64_t{sizeof(TopLogprob)}
-                                       : rows * int64_t{sizeof(SampledRow)};
+Status CudaExecutor::StartDownload(const Flight& flight) {
+  const int64_t rows = flight.input.sampled_rows;
+  const int64_t bytes = flight.input.any_top
+                            ? TopAt(caps_) + rows * kMaxTopLogprobs * int64_t{sizeof(TopLogprob)}
+                            : rows * int64_t{sizeof(SampledRow)};
   if (rows > 0)
     LATHE_RETURN_IF_ERROR(
-        CopyToHost(device(), state_->download.as<char>(), state_->memory.program().sampled, bytes, stream()));
-  if (times_ != nullptr) LATHE_RETURN_IF_ERROR(times_->Before(OpTimes::kEnd, input_, state_->stream));
-  return device().Check(device().api().event_record(state_->done.get(), stream()), "cuEventRecord");
+        CopyToHost(device(), flight.download.as<char>(), state_->memory.program().sampled, bytes, stream()));
+  if (times_ != nullptr) LATHE_RETURN_IF_ERROR(times_->Before(OpTimes::kEnd, flight.input, state_->stream));
+  return device().Check(device().api().event_record(flight.done.get(), stream()), "cuEventRecord");
 }
 
-Status CudaExecutor::Wait() {
-  LATHE_RETURN_IF_ERROR(WaitForEvent(state_->done, timeout_, injected_.In(InjectedFault::kHang, n_steps_)));
+Status CudaExecutor::Wait(const Flight& flight) {
+  LATHE_RETURN_IF_ERROR(
+      WaitForEvent(flight.done, timeout_, injected_.In(InjectedFault::kHang, flight.number)));
   return times_ != nullptr ? times_->Finish() : Status::Ok();
 }
 
-void CudaExecutor::Collect(const Step& step, StepResult* result) const {
-  const auto* rows = state_->download.as<SampledRow>();
-  const auto* top = reinterpret_cast<const TopLogprob*>(state_->download.as<char>() + TopAt(caps_));
+void CudaExecutor::Collect(const Flight& flight, StepResult* result) const {
+  const Step& step = *flight.step;
+  const auto* rows = flight.download.as<SampledRow>();
+  const auto* top = reinterpret_cast<const TopLogprob*>(flight.download.as<char>() + TopAt(caps_));
   result->tokens.resize(step.logit_rows.size());
   for (size_t i = 0; i < result->tokens.size(); ++i) {
     SampledToken& token = result->tokens[i];
@@ -453,8 +485,9 @@ void CudaExecutor::Collect(const Step& step, StepResult* result) const {
   }
 }
 
-Status CudaExecutor::CopyLogits(StepResult* result) {
-  const size_t rows = static_cast<size_t>(input_.sampled_rows), vocab = static_cast<size_t>(plan_.vocab);
+Status CudaExecutor::CopyLogits(const Flight& flight, StepResult* result) {
+  const size_t rows = static_cast<size_t>(flight.input.sampled_rows),
+               vocab = static_cast<size_t>(plan_.vocab);
   const auto stride = static_cast<size_t>(state_->program->logits_stride());
   std::vector<float> padded(rows * stride);
   if (!padded.empty())
@@ -469,9 +502,10 @@ Status CudaExecutor::CopyLogits(StepResult* result) {
 }
 
 // What the head multiplied: 16 bits, after the final norm.
-Status CudaExecutor::CopyHidden(StepResult* result) {
+Status CudaExecutor::CopyHidden(const Flight& flight, StepResult* result) {
   const PlanOp& head = plan_.ops[static_cast<size_t>(state_->program->head())];
-  std::vector<uint16_t> rows(static_cast<size_t>(input_.sampled_rows) * static_cast<size_t>(plan_.hidden));
+  std::vector<uint16_t> rows(static_cast<size_t>(flight.input.sampled_rows) *
+                             static_cast<size_t>(plan_.hidden));
   if (!rows.empty())
     LATHE_RETURN_IF_ERROR(CopyToHost(device(), rows.data(),
                                      state_->memory.program().buffers[static_cast<size_t>(head.in)],

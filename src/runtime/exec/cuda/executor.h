@@ -30,7 +30,8 @@ struct CudaExecutorOptions {
   RopeSource rope = {};
   bool deterministic = false;
   bool graphs = true;
-  int load_threads = 0;  // that read weights; 0: up to 8
+  bool run_ahead = false;  // StepExecutor::runs_ahead
+  int load_threads = 0;    // that read weights; 0: up to 8
   // Bytes of weights uploaded; called by loading threads, one at a time.
   std::function<void(uint64_t done, uint64_t total)> progress = {};
 };
@@ -74,9 +75,10 @@ Status CheckCudaTarget(const EngineReader& engine, const cuda::DeviceInfo& devic
 
 // Opens the device, sizes everything, uploads the weights. `engine` is not needed afterwards. Environment:
 // LATHE_PROFILE=1 prints where the time goes (steps are slower), LATHE_CUDA_MEMORY=1 what each part of
-// opening takes, LATHE_CUDA_SYNC=1 waits for each op, so that a fault names it, LATHE_STEP_TIMEOUT and
-// LATHE_FAULT as docs/contracts/cuda.md says. The executor may be called from any one thread at a time. A
-// step that failed leaves it dead: every later one fails with the same Status, and nothing is launched.
+// opening takes, LATHE_CUDA_SYNC=1 waits for each op, so that a fault names it, LATHE_RUN_AHEAD=1 or 0
+// overrides run_ahead, LATHE_STEP_TIMEOUT and LATHE_FAULT as docs/contracts/cuda.md says. The executor may be
+// called from any one thread at a time. A step that failed leaves it dead: every later one fails with the
+// same Status, and nothing is launched.
 Expected<std::unique_ptr<StepExecutor>> OpenCudaExecutor(const EngineReader& engine, Plan plan,
                                                          const CudaExecutorOptions& options);
 

@@ -76,6 +76,58 @@ TEST_F(ExecutorTest, OrderAndOverlapOfLaunches) {
                                              "attention_decode", "widen_pages", "attention_prompt", "gemm"}));
 }
 
+// Six steps, each begun before the one before is finished, with tokens that only the device has; one sequence
+// leaves on the way, so that rows move.
+TEST_F(ExecutorTest, AStepBegunBehindAnotherTakesItsTokens) {
+  for (const auto& [graphs, greedy] :
+       {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
+    SCOPED_TRACE(::testing::Message() << "graphs " << graphs << ", greedy " << greedy);
+    Open({}, graphs);
+    executor_.reset();
+    options_.run_ahead = true;
+    ASSERT_TRUE(TryOpen().ok()) << status_.message();
+    ASSERT_TRUE(executor_->runs_ahead());
+    std::vector<Sequence> all = {NewSequence(40), NewSequence(63), NewSequence(21)};
+    for (Sequence& seq : all) AddSlice(&seq, static_cast<int>(seq.tokens.size()) - 1, false);
+    ASSERT_TRUE(Run().ok());
+    NewStep();
+    constexpr int kSteps = 6;
+    Step steps[2];
+    std::vector<size_t> rows[2];  // sequence of each row
+    for (int k = 0; k <= kSteps; ++k) {
+      const std::vector<size_t>& before = rows[(k + 1) % 2];
+      rows[k % 2].clear();
+      for (size_t i = 0; i < all.size() && k < kSteps; ++i) {
+        const auto row = std::ranges::find(before, i);
+        if (k > 0 && row == before.end()) continue;
+        if (i == 1 && k == 3) continue;
+        if (k > 0) all[i].tokens.push_back(~static_cast<int32_t>(row - before.begin()));
+        rows[k % 2].push_back(i);
+        AddSlice(&all[i], 1, true);
+        if (!greedy) step_.samples.back() = {.temperature = 1, .top_k = 1};
+      }
+      steps[k % 2] = std::exchange(step_, {});
+      NewStep();
+      if (k < kSteps) {
+        ASSERT_TRUE(executor_->Begin(steps[k % 2]).ok());
+      }
+      if (k == 0) continue;
+      ASSERT_TRUE(executor_->Finish(&result_).ok());
+      ASSERT_EQ(result_.tokens.size(), before.size());
+      for (size_t r = 0; r < before.size(); ++r) {
+        Sequence& seq = all[before[r]];
+        const bool goes_on = k < kSteps && std::ranges::count(rows[k % 2], before[r]) > 0;
+        const auto end = seq.tokens.end() - (goes_on ? 1 : 0);
+        const std::vector<double> want = model_->Logits({seq.tokens.begin(), end});
+        const auto best = std::ranges::max_element(want) - want.begin();
+        EXPECT_EQ(result_.tokens[r].id, best) << "step " << k - 1 << ", row " << r;
+        if (goes_on) seq.tokens.back() = result_.tokens[r].id;
+      }
+    }
+    executor_.reset();
+  }
+}
+
 // Norms and quantisations of few rows are done by the products that read them, rotation by attention; a norm
 // that adds first, or that gathers rows, is not.
 TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {

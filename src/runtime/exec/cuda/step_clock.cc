@@ -15,8 +15,8 @@ Expected<StepClock> StepClock::Make(const Device& device) {
 }
 
 Status StepClock::Start(const Stream& stream) {
-  current_ ^= 1;
-  marks_[current_].pending = false;
+  current_ = (current_ + 1) % 3;
+  LATHE_RETURN_IF_ERROR(Add(&marks_[current_]));
   return stream.device()->Check(
       stream.device()->api().event_record(marks_[current_].start.get(), stream.get()), "cuEventRecord");
 }
@@ -27,6 +27,16 @@ Status StepClock::End(const Stream& stream, double launch_seconds) {
   marks.pending = true;
   return stream.device()->Check(stream.device()->api().event_record(marks.end.get(), stream.get()),
                                 "cuEventRecord");
+}
+
+Status StepClock::AddPrevious() {
+  LATHE_RETURN_IF_ERROR(Add(&marks_[(current_ + 1) % 3]));
+  return Add(&marks_[(current_ + 2) % 3]);
+}
+
+Status StepClock::AddAll() {
+  LATHE_RETURN_IF_ERROR(AddPrevious());
+  return Add(&marks_[current_]);
 }
 
 Status StepClock::Add(Marks* marks) {

@@ -11,15 +11,16 @@ class StepClock {
  public:
   static Expected<StepClock> Make(const Device& device);
 
-  // Before the first launch of a step; its upload has been asked for.
+  // Before the first launch of a step; its upload has been asked for. The step three before it has ended, and
+  // is added.
   Status Start(const Stream& stream);
   // Behind everything that the step asked for. `launch_seconds`: what the host took to launch a graph, which
   // the device may have waited for behind Start.
   Status End(const Stream& stream, double launch_seconds);
-  // Adds the step before the one that was started last; it has ended, and this one may run.
-  Status AddPrevious() { return Add(&marks_[current_ ^ 1]); }
-  // Adds the one that was started last, if it has ended and was not added yet.
-  Status AddLast() { return Add(&marks_[current_]); }
+  // Adds all but the step that was started last; they have ended, and this one may run.
+  Status AddPrevious();
+  // Adds all that were not added yet; they have ended.
+  Status AddAll();
   // Of all steps added. A lower bound, within some microseconds a step: the time to launch a graph is taken
   // off.
   double seconds() const { return seconds_; }
@@ -32,7 +33,7 @@ class StepClock {
   };
   Status Add(Marks* marks);
 
-  Marks marks_[2];
+  Marks marks_[3];
   int current_ = 0;  // of the step that was started last
   double seconds_ = 0;
 };

@@ -43,7 +43,7 @@ class StepClockTest : public ::testing::Test {
 };
 
 TEST_F(StepClockTest, CountsWhatIsBetweenStartAndEndOnce) {
-  EXPECT_TRUE(clock_.AddLast().ok());
+  EXPECT_TRUE(clock_.AddAll().ok());
   EXPECT_TRUE(clock_.AddPrevious().ok());
   EXPECT_EQ(clock_.seconds(), 0);
   Step(2, 0);
@@ -53,13 +53,13 @@ TEST_F(StepClockTest, CountsWhatIsBetweenStartAndEndOnce) {
   Step(3, 0.5);
   EXPECT_TRUE(clock_.AddPrevious().ok());
   EXPECT_DOUBLE_EQ(clock_.seconds(), 2);
-  EXPECT_TRUE(clock_.AddLast().ok());
+  EXPECT_TRUE(clock_.AddAll().ok());
   EXPECT_DOUBLE_EQ(clock_.seconds(), 4.5);
-  EXPECT_TRUE(clock_.AddLast().ok());
+  EXPECT_TRUE(clock_.AddAll().ok());
   EXPECT_TRUE(clock_.AddPrevious().ok());
   EXPECT_DOUBLE_EQ(clock_.seconds(), 4.5);
   Step(1, 7);  // no less than nothing
-  EXPECT_TRUE(clock_.AddLast().ok());
+  EXPECT_TRUE(clock_.AddAll().ok());
   EXPECT_DOUBLE_EQ(clock_.seconds(), 4.5);
 }
 
@@ -69,7 +69,7 @@ TEST_F(StepClockTest, AFaultIsAStatus) {
   FakeDriver::Get().Heal();
   Step(1, 0);
   FakeDriver::Get().Fail("event_elapsed_time", 700);
-  EXPECT_FALSE(clock_.AddLast().ok());
+  EXPECT_FALSE(clock_.AddAll().ok());
   FakeDriver::Get().Heal();
 }
 

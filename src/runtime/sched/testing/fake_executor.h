@@ -57,10 +57,33 @@ class FakeExecutor : public StepExecutor {
   }
 
   const ExecutorLimits& limits() const override { return limits_; }
-  // Begin and Finish are the base's: a step runs when it is finished.
   bool overlaps() const override { return overlap; }
+  bool runs_ahead() const override { return ahead; }
+  // A step runs when it is finished: as late as can be.
+  Status Begin(const Step& step) override {
+    begun_.emplace_back(step);
+    n_ahead += begun_.size() > 1;
+    return begun_.size() <= (ahead ? 2u : 1u) ? Status::Ok() : Bad("too many steps are begun");
+  }
+  Status Finish(StepResult* result) override {
+    if (begun_.empty()) return Bad("finishes what was not begun");
+    const Begun begun = std::move(begun_.front());
+    begun_.pop_front();
+    const Status status = Run(begun.step, result);
+    if (!status.ok()) begun_.clear();
+    return status;
+  }
   Status Execute(const Step& step, StepResult* result) override {
+    return begun_.empty() ? Run(step, result) : Bad("runs a step beside others");
+  }
+  Status Run(const Step& asked, StepResult* result) {
     ++n_steps;
+    Step step = asked;
+    for (int32_t& token : step.token_ids) {
+      if (token >= 0) continue;
+      if (!ahead || static_cast<size_t>(~token) >= last_tokens_.size()) return Bad("no such token before");
+      token = last_tokens_[static_cast<size_t>(~token)];
+    }
     if (on_execute) LATHE_RETURN_IF_ERROR(on_execute(step));
     LATHE_RETURN_IF_ERROR(CheckShape(step));
     result->tokens.clear();
@@ -74,6 +97,8 @@ class FakeExecutor : public StepExecutor {
       LATHE_RETURN_IF_ERROR(Read(step, i, &next_logit, result));
     LATHE_RETURN_IF_ERROR(Move(std::min<int64_t>(moves_a_step, std::ssize(moves_))));
     result->moves_done = n_moved_;
+    last_tokens_.clear();
+    for (const SampledToken& token : result->tokens) last_tokens_.push_back(token.id);
     return next_logit == step.logit_rows.size() ? Status::Ok() : Bad("logit rows are not in order");
   }
 
@@ -81,12 +106,33 @@ class FakeExecutor : public StepExecutor {
   int32_t poison = -1;
   std::function<Status(const Step&)> on_execute;  // runs first
   uint64_t n_steps = 0;
-  bool overlap = false;
+  uint64_t n_ahead = 0;  // steps that were begun behind another
+  bool overlap = false, ahead = false;
   // Moves that are performed after a step's rows, beside those that the step needs, before them: as late as
   // can be.
   int64_t moves_a_step = 2;
 
  private:
+  // A step, and copies of all that it points to.
+  struct Begun {
+    explicit Begun(const Step& from) : step(from) {
+      for (SeqSlice& s : step.sequences) s.pages = Keep(&pages, s.pages, s.n_pages);
+      for (SampleRow& row : step.samples) {
+        row.biases = Keep(&biases, row.biases, row.n_biases);
+        row.counts = Keep(&counts, row.counts, row.n_counts);
+      }
+    }
+    template <typename T>
+    static const T* Keep(std::deque<std::vector<T>>* in, const T* from, int32_t n) {
+      if (n == 0) return nullptr;
+      in->emplace_back(from, from + n);
+      return in->back().data();
+    }
+    Step step;
+    std::deque<std::vector<int32_t>> pages;
+    std::deque<std::vector<TokenBias>> biases;
+    std::deque<std::vector<TokenCount>> counts;
+  };
   struct Slot {
     int32_t token = -1, position = -1, rope = 0;
     uint64_t step = 0;  // that wrote it
@@ -214,6 +260,8 @@ class FakeExecutor : public StepExecutor {
   std::vector<Slot> slots_, host_slots_;
   std::deque<PageMove> moves_;
   int64_t n_moved_ = 0;
+  std::deque<Begun> begun_;
+  std::vector<int32_t> last_tokens_;
 };
 
 // The same model for one sequence alone, straight from its definition.
