@@ -43,15 +43,18 @@ BuildOptions OptionsOf(nb::dict options) {
 }
 
 // The report, as a dict.
-nb::dict Build(const std::string& model, const std::string& output, nb::dict options, nb::handle events) {
+nb::dict Build(const std::string& model, const std::optional<std::string>& output, nb::dict options,
+               nb::handle events) {
   BuildOptions build = OptionsOf(options);
-  build.output = output;
   BuildTeller teller(events);
   build.progress = teller.Progress();
   build.cancelled = teller.Cancelled();
-  auto report = [&] {
+  auto report = [&]() -> Expected<BuildReport> {
     const WithoutGil unlocked;
-    return BuildEngine(model, build);
+    LATHE_ASSIGN_OR_RETURN(const std::string path,
+                           FetchModel({.model = model, .want = hub::Want::kWeights}, teller.Fetching(model)));
+    build.output = output.value_or(ModelNameOf(path) + ".lathe");
+    return BuildEngine(path, build);
   }();
   teller.RethrowIfRaised();
   const BuildReport built = ValueOrRaise(std::move(report));
@@ -70,9 +73,8 @@ nb::dict Build(const std::string& model, const std::string& output, nb::dict opt
 }  // namespace
 
 void BindBuild(nb::module_& module) {
-  module.def("build", &Build, nb::arg("model"), nb::arg("output"), nb::arg("options"),
+  module.def("build", &Build, nb::arg("model"), nb::arg("output").none(), nb::arg("options"),
              nb::arg("events").none());
-  module.def("model_name_of", &ModelNameOf, nb::arg("model"));
   module.def(
       "render_progress",
       [](const std::string& label, uint64_t done, uint64_t total, bool counted, double seconds, int width) {

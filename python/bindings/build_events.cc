@@ -17,7 +17,7 @@ void BuildTeller::Call(const char* method, Args... args) {
 }
 
 std::function<void(const BuildProgress&)> BuildTeller::Progress() {
-  return [this](const BuildProgress& now) { Call("progress", now.stage, now.done, now.total, now.counted); };
+  return [this](const BuildProgress& now) { Call("building", now.stage, now.done, now.total, now.counted); };
 }
 
 std::function<bool()> BuildTeller::Cancelled() {
@@ -46,14 +46,15 @@ OpenEvents BuildTeller::Events() {
 
 FetchEvents BuildTeller::Fetching(const std::string& model) {
   return {.progress =
-              [this, model, cancelled = Cancelled()](const hub::DownloadProgress& now) {
+              [this, model](const hub::DownloadProgress& now) {
                 const std::string stage = now.waiting_for.empty()
                                               ? "fetching " + model
                                               : "waiting for another process to fetch " + now.waiting_for;
                 Call("progress", stage, now.done_bytes, now.total_bytes, false);
-                return !cancelled();
+                return true;
               },
-          .warning = [this](const std::string& text) { Call("warning", text); }};
+          .warning = [this](const std::string& text) { Call("warning", text); },
+          .cancelled = Cancelled()};
 }
 
 void BuildTeller::RethrowIfRaised() {

@@ -195,6 +195,13 @@ void ReadSampling(nb::handle params, Request* request) {
   request->format = FormatOf(params);
 }
 
+nb::dict SamplingToPython(const SamplingParams& sampling) {
+  nb::dict out;
+  for (const NumberField& f : kNumbers) out[f.name] = sampling.*f.field;
+  out["top_k"] = sampling.top_k;
+  return out;
+}
+
 void CheckSampling(nb::handle params) {
   Request request;
   ReadSampling(params, &request);

@@ -21,7 +21,9 @@ double NumberOf(nb::handle value, const std::string& name);
 // The fields of a lathe.SamplingParams over `request->sampling`, which holds the defaults; also n,
 // prompt_logprobs and the output format.
 void ReadSampling(nb::handle params, Request* request);
-// The same without a model: raises what no model would take.
+// How it chooses tokens, by those names: what a model's generation_config.json may set.
+nb::dict SamplingToPython(const SamplingParams& sampling);
+// ReadSampling without a model: raises what no model would take.
 void CheckSampling(nb::handle params);
 
 nb::object TextToPython(std::string_view text);

@@ -166,17 +166,6 @@ nb::dict InfoOf(const EngineCell& cell) {
   return out;
 }
 
-nb::dict DefaultsOf(const EngineCell& cell) {
-  const SamplingParams sampling = UseOrRaise(cell)->DefaultSampling();
-  nb::dict out;
-  out["temperature"] = sampling.temperature;
-  out["top_p"] = sampling.top_p;
-  out["top_k"] = sampling.top_k;
-  out["min_p"] = sampling.min_p;
-  out["repetition_penalty"] = sampling.repetition_penalty;
-  return out;
-}
-
 nb::dict StatsOf(const EngineCell& cell) {
   const EngineStats s = UseOrRaise(cell)->Stats();
   nb::dict out;
@@ -214,7 +203,8 @@ void BindEngine(nb::module_& module) {
       .def_prop_ro("closed", &EngineCell::closed)
       .def_prop_ro("path", &EngineCell::path)
       .def("info", &InfoOf)
-      .def("default_sampling", &DefaultsOf)
+      .def("default_sampling",
+           [](const EngineCell& cell) { return SamplingToPython(UseOrRaise(cell)->DefaultSampling()); })
       .def("stats", &StatsOf)
       .def("submit", &Submit, nb::arg("prompt"), nb::arg("params").none(), nb::arg("mailbox"),
            nb::arg("streams"), nb::arg("embed"), nb::arg("priority"), nb::arg("timeout").none(),

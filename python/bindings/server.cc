@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -27,8 +28,8 @@ class PyServer {
   bool running() const;
   // Drains for `grace` seconds at most, then ends it; false when requests were cut short. Again: no effect.
   Expected<bool> Stop(double grace);
-  // Serves until SIGTERM or SIGINT, as `lathe serve` does.
-  Status Run();
+  // Serves until SIGTERM or SIGINT, as `lathe serve` does. `on_ready` runs once those are caught.
+  Status Run(const std::function<void()>& on_ready);
 
  private:
   explicit PyServer(std::shared_ptr<Engine> engine)
@@ -92,7 +93,7 @@ Expected<bool> PyServer::Stop(double grace) {
   return finished;
 }
 
-Status PyServer::Run() {
+Status PyServer::Run(const std::function<void()>& on_ready) {
   // The handlers of signals are the process'.
   static std::atomic<bool> taken{false};
   if (taken.exchange(true))
@@ -100,7 +101,9 @@ Status PyServer::Run() {
                  "another server of this process blocks already: serve with blocking=False");
   const WithoutGil unlocked;
   const std::lock_guard lock(mutex_);
-  if (app_ != nullptr) serve::RunUntilSignal(app_->server(), app_->config());
+  if (app_ != nullptr) {
+    serve::RunUntilSignal(app_->server(), app_->config(), [&](const serve::Server&) { on_ready(); });
+  }
   taken = false;
   return Status::Ok();
 }
@@ -133,6 +136,17 @@ std::shared_ptr<PyServer> StartServer(const EngineCell& cell, nb::dict settings)
   return ValueOrRaise(std::move(started));
 }
 
+void RunBlocking(PyServer& server, nb::callable on_ready) {
+  RaiseIfError(server.Run([&] {
+    const nb::gil_scoped_acquire locked;
+    try {
+      on_ready();
+    } catch (nb::python_error& error) {
+      error.discard_as_unraisable(on_ready);
+    }
+  }));
+}
+
 }  // namespace
 
 void BindServer(nb::module_& module) {
@@ -143,7 +157,7 @@ void BindServer(nb::module_& module) {
       .def_prop_ro("running", &PyServer::running)
       .def(
           "stop", [](PyServer& s, double grace) { return ValueOrRaise(s.Stop(grace)); }, nb::arg("grace"))
-      .def("run", [](PyServer& s) { RaiseIfError(s.Run()); });
+      .def("run", &RunBlocking, nb::arg("on_ready"));
   module.def(
       "check_server", [](nb::dict settings) { CheckedConfig(settings); }, nb::arg("settings"));
   module.def(

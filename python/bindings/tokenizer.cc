@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "build_events.h"
 #include "convert.h"
 #include "formats/engine_file.h"
 #include "runtime/engine/text_model.h"
@@ -67,11 +68,15 @@ class PyTokenizer {
   std::unique_ptr<TextModel> text_model_;  // guarded by mutex_, made when first wanted
 };
 
-std::unique_ptr<PyTokenizer> Open(const std::string& path) {
-  auto opened = [&] {
+std::unique_ptr<PyTokenizer> Open(const std::string& model, nb::handle events) {
+  BuildTeller teller(events);
+  auto opened = [&]() -> Expected<std::unique_ptr<PyTokenizer>> {
     const WithoutGil unlocked;
+    LATHE_ASSIGN_OR_RETURN(const std::string path, FetchModel({.model = model, .want = hub::Want::kTokenizer},
+                                                              teller.Fetching(model)));
     return PyTokenizer::Open(path);
   }();
+  teller.RethrowIfRaised();
   return ValueOrRaise(std::move(opened));
 }
 
@@ -118,7 +123,7 @@ nb::tuple RenderChat(PyTokenizer& self, std::string messages, std::string tools,
 
 void BindTokenizer(nb::module_& module) {
   nb::class_<PyTokenizer>(module, "Tokenizer", "A model's tokenizer and chat template.")
-      .def_static("open", &Open, nb::arg("path"))
+      .def_static("open", &Open, nb::arg("model"), nb::arg("events").none())
       .def("encode", &Encode, nb::arg("text"), nb::arg("add_special_tokens"), nb::arg("parse_special"))
       .def("decode", &Decode, nb::arg("ids"), nb::arg("skip_special_tokens"))
       .def("vocab", &VocabOf)

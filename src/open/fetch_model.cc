@@ -1,6 +1,11 @@
 #include "open/fetch_model.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
 
 #include "base/file.h"
 #include "compiler/target.h"
@@ -13,6 +18,42 @@ namespace {
 
 // Scores: any difference in what runs faster outweighs where it was measured, and that outweighs the type.
 constexpr int kPerIsa = 10, kSameMachine = 4, kUsualType = 1;
+
+constexpr std::chrono::milliseconds kPollTime{100};
+
+// Pulls on a thread of its own, for it may wait long for a hub; this one tells of it and asks meanwhile.
+Expected<hub::Pulled> PullAndTell(hub::HubApi& api, const hub::RepoName& repo, hub::PullOptions options,
+                                  const FetchEvents& events) {
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::optional<hub::DownloadProgress> news;    // guarded by mutex
+  std::optional<Expected<hub::Pulled>> result;  // guarded by mutex
+  options.download.progress = [&](const hub::DownloadProgress& now) {
+    const std::lock_guard lock(mutex);
+    news = now;
+    return true;
+  };
+  std::thread puller([&] {
+    auto pulled = hub::Pull(api, repo, options);
+    const std::lock_guard lock(mutex);
+    result = std::move(pulled);
+    ended.notify_one();
+  });
+  bool stop = false;
+  std::unique_lock lock(mutex);
+  for (bool over = false; !over;) {
+    over = ended.wait_for(lock, kPollTime, [&] { return result.has_value(); });
+    const auto now = std::exchange(news, std::nullopt);
+    lock.unlock();
+    if (now && events.progress && !events.progress(*now)) stop = true;
+    if (events.cancelled && events.cancelled()) stop = true;
+    if (stop) api.stop() = true;  // again each time: every download begins by clearing it
+    lock.lock();
+  }
+  lock.unlock();
+  puller.join();
+  return *std::move(result);
+}
 
 }  // namespace
 
@@ -52,8 +93,7 @@ Expected<std::string> FetchModel(const FetchOptions& options, const FetchEvents&
   hub::PullOptions pull;
   pull.want = options.want;
   pull.fitness = FitnessHere(options.target, options.dtype, options.device);
-  pull.download.progress = events.progress;
-  LATHE_ASSIGN_OR_RETURN(const hub::Pulled pulled, hub::Pull(*api, repo, pull));
+  LATHE_ASSIGN_OR_RETURN(const hub::Pulled pulled, PullAndTell(*api, repo, std::move(pull), events));
   if (!pulled.warning.empty() && events.warning) events.warning(pulled.warning);
   return pulled.path;
 }

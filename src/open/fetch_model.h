@@ -19,9 +19,11 @@ struct FetchOptions {
   hub::Want want = hub::Want::kEither;
 };
 
+// Told and asked on the caller's thread; each may be empty.
 struct FetchEvents {
   std::function<bool(const hub::DownloadProgress&)> progress;  // false: stop
   std::function<void(const std::string&)> warning;
+  std::function<bool()> cancelled = {};  // ten times a second, also while a hub is silent; true: stop
 };
 
 // How well an engine fits this machine: made by this version of lathe, for its GPU or else its processor's
@@ -33,7 +35,7 @@ hub::Fitness FitnessHere(const std::string& target, const std::optional<std::str
 bool NamesRepository(const std::string& model);
 
 // The path that `model` stands for: itself, or where its repository's engine or weights are now. Errors:
-// those of hub::Pull and hub::ConfigFromEnvironment. Thread-safe.
+// those of hub::Pull and hub::ConfigFromEnvironment; kCancelled. Thread-safe.
 Expected<std::string> FetchModel(const FetchOptions& options, const FetchEvents& events);
 
 }  // namespace lathe

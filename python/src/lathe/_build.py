@@ -32,7 +32,8 @@ def build(
         fp8_keep: str | None = None, numeric: str | None = None, device: int | None = None, threads: int | None = None,
         tp: int | None = None, pp: int | None = None, tune: bool = True,
         timing_cache: str | os.PathLike[str] | None = None, progress: Progress = None) -> BuildReport:
-    """Compiles a model's directory into an engine file, NAME.lathe in the current directory unless `output` names it.
+    """Compiles a model's directory, or the weights that ORG/NAME of a hub has, into an engine file: NAME.lathe in the
+    current directory, unless `output` names it.
 
     Options are those of `lathe build`. progress: None or True draws a bar on standard error, a function is called with
     (stage, done, total), False says nothing. What the function raises, and Ctrl-C, ends the build; the engine
@@ -40,14 +41,13 @@ def build(
     """
     import json
     import os
-    source = os.fspath(checkpoint)
-    path = os.fspath(output) if output is not None else _lathe.model_name_of(source) + ".lathe"
+    path = os.fspath(output) if output is not None else None
     options = {"target": target, "dtype": dtype, "kv_dtype": kv_dtype, "fp8_scales": fp8_scales, "fp8_keep": fp8_keep,
                "numeric": numeric, "device": device, "threads": threads, "tp": tp, "pp": pp, "tune": tune,
                "timing_cache": os.fspath(timing_cache) if timing_cache is not None else None}
     events = Events(progress)
     try:
-        report = _lathe.build(source, path, options, events)
+        report = _lathe.build(os.fspath(checkpoint), path, options, events)
     finally:
         events.resolved()
     for warning in report["warnings"]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Tool = Mapping[str, Any]
 
 # How long a wait may last before Python looks for signals: Ctrl-C is answered within it.
-_POLL_S = 0.05
+_POLL_S = 0.02
 
 
 def _one_prompt(prompt: Any) -> str | Sequence[int]:
@@ -100,7 +100,8 @@ class Stream:
 
 
 class LLM:
-    """A model that answers: an engine file, or a model's directory, whose engine is built once into the cache.
+    """A model that answers: an engine file, or a model's directory, whose engine is built once into the cache, or ORG/NAME
+    of a hub.
 
     Every method may be called from any thread. Options are those of `lathe run` and `lathe serve`, by the names
     of docs/server-limits.md; None: chosen.
@@ -126,7 +127,12 @@ class LLM:
             "max_step_tokens": max_step_tokens, "max_step_growth": max_step_growth, "prefix_cache": prefix_cache,
             "max_queued_requests": max_queued_requests}
         path = _path_of(model)
-        self._adopt(_lathe.Engine.open(path, settings, source, Events(progress, path)), path)
+        events = Events(progress, path)
+        try:
+            engine = _lathe.Engine.open(path, settings, source, events)
+        finally:
+            events.resolved()
+        self._adopt(engine, path)
 
     def _adopt(self, engine: _lathe.Engine, model: str) -> None:
         self._engine = engine
@@ -294,7 +300,7 @@ class LLM:
     get_default_sampling_params = default_sampling_params
 
     def stats(self) -> dict[str, Any]:
-        """Counters since it was opened, and what runs and waits now."""
+        """Counters since it was opened, and what runs and waits; as of the engine's last step."""
         return self._engine.stats()
 
     def close(self) -> None:

@@ -69,10 +69,13 @@ class Events:
         if self.call is not None:
             self.call(stage, done, total)
         if self.bar is not None:
-            if not self.announced and self.model and stage != "loading":
-                self.announced = True
-                sys.stderr.write(f"lathe: building an engine of {self.model} for this machine (once)\n")
             self.bar.update(stage, done, total, counted)
+
+    def building(self, stage: str, done: int, total: int, counted: bool) -> None:
+        if not self.announced and self.model:
+            self.announced = True
+            sys.stderr.write(f"lathe: building an engine of {self.model} for this machine (once)\n")
+        self.progress(stage, done, total, counted)
 
     def resolved(self) -> None:
         if self.bar is not None:
@@ -80,7 +83,7 @@ class Events:
 
     def warning(self, text: str) -> None:
         import warnings
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=3)  # of who called LLM, build, ... 
 
     def built(self, path: str, file_bytes: int, seconds: float) -> None:
         if self.bar is not None:

@@ -73,7 +73,11 @@ def serve(model: LLM | str | os.PathLike[str], *, host: str | None = None, port:
         llm = model
     else:
         path = _path_of(model)
-        llm = adopt(_lathe.open_for_server({**settings, "model": path}, Events(progress, path)), path)
+        events = Events(progress, path)
+        try:
+            llm = adopt(_lathe.open_for_server({**settings, "model": path}, events), path)
+        finally:
+            events.resolved()
     try:
         server = Server(_lathe.Server.start(llm._engine, settings), llm, owns_llm)
     except BaseException:
@@ -81,7 +85,6 @@ def serve(model: LLM | str | os.PathLike[str], *, host: str | None = None, port:
             llm.close()
         raise
     if blocking:
-        print(f"lathe: serving {llm.info['name']} at {server.url}", file=sys.stderr)
-        server._own.run()
+        server._own.run(lambda: print(f"lathe: serving {llm.info['name']} at {server.url}", file=sys.stderr))
         server.stop(0)
     return server

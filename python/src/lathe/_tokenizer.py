@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from . import _lathe
+from ._progress import Events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,12 +12,16 @@ if TYPE_CHECKING:
 
 
 class Tokenizer:
-    """Of an engine file, or of a model's directory."""
+    """Of an engine file, of a model's directory, or of ORG/NAME of a hub, of which no weights are fetched."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         import os
         self.path = os.fspath(path)
-        self._own: Any = _lathe.Tokenizer.open(self.path)
+        events = Events(None)
+        try:
+            self._own: Any = _lathe.Tokenizer.open(self.path, events)
+        finally:
+            events.resolved()
 
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Ids of a text. Control tokens spelled out in it count as text, unless parse_special says otherwise."""

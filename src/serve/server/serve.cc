@@ -197,8 +197,7 @@ Expected<int> Serve(Engine& engine, const ServerConfig& config,
   SwitchCoreDumpsOff();
   std::signal(SIGPIPE, SIG_IGN);  // whoever read our log may go away
   LATHE_ASSIGN_OR_RETURN(const std::unique_ptr<App> app, App::Start(engine, config));
-  if (on_ready) on_ready(app->server());
-  const int code = RunUntilSignal(app->server(), config);
+  const int code = RunUntilSignal(app->server(), config, on_ready);
   if (app->Close()) return code;
   StopLog();
   _exit(kExitUnhealthy);  // an engine that does not let go is one whose threads cannot be joined either

@@ -36,8 +36,9 @@ class App {
   std::unique_ptr<Parts> parts_;
 };
 
-// Serves `engine` until SIGTERM or SIGINT; `on_ready` runs once when requests are accepted. The exit code, or
-// the fault that kept it from starting. Switches core dumps of this process off, starts and stops the log.
+// Serves `engine` until SIGTERM or SIGINT; `on_ready` runs once requests are accepted and signals caught. The
+// exit code, or the fault that kept it from starting. Switches core dumps of this process off, starts and
+// stops the log.
 Expected<int> Serve(Engine& engine, const ServerConfig& config,
                     const std::function<void(const Server&)>& on_ready);
 

@@ -188,8 +188,10 @@ bool Server::Drain(double grace_seconds) {
   return false;
 }
 
-int RunUntilSignal(Server& server, const ServerConfig& config) {
+int RunUntilSignal(Server& server, const ServerConfig& config,
+                   const std::function<void(const Server&)>& on_ready) {
   Signals signals;
+  if (on_ready) on_ready(server);
   double last_good = NowSeconds(), last_look = last_good;
   while (true) {
     const Signals::Event event = signals.Wait(kSampleSeconds);

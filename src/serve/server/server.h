@@ -64,8 +64,9 @@ class Server {
 // The exit code of a process whose engine no longer gets on, or failed for good.
 inline constexpr int kExitUnhealthy = 70;
 
-// Runs `server` until SIGTERM or SIGINT, then drains it: 0. A stalled or failed engine ends the process with
-// kExitUnhealthy, as its threads cannot be joined.
-int RunUntilSignal(Server& server, const ServerConfig& config);
+// Runs `server` until SIGTERM or SIGINT, then drains it: 0. `on_ready` runs once those are caught. A stalled
+// or failed engine ends the process with kExitUnhealthy, as its threads cannot be joined.
+int RunUntilSignal(Server& server, const ServerConfig& config,
+                   const std::function<void(const Server&)>& on_ready);
 
 }  // namespace lathe::serve
