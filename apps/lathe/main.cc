@@ -1,5 +1,6 @@
 #include "commands.h"
 #include "flags.h"
+#include "terminal/cleanup.h"
 #include "trace.h"
 
 namespace {
@@ -43,6 +44,7 @@ int Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   lathe::cli::StartTrace();
+  lathe::cli::EndOnSignalsAsFirstProcess();
   const int code = Run(argc, argv);
   lathe::cli::TraceStage("done");
   return code;

@@ -83,10 +83,10 @@ def unpack(image, bundle, tag="latest"):
 
 class Container:
     """with Container(bundle, environment) as server: ... As a random user, with a read-only root, no capability, and
-    no network but its own loopback (or, with network=True, this machine's)."""
+    no network but its own loopback (or, with network=True, this machine's). `volumes`: {path inside: folder here}."""
     count = 0
 
-    def __init__(self, bundle, environment=(), network=False, args=None, read_only_mounts=True):
+    def __init__(self, bundle, environment=(), network=False, args=None, volumes=None):
         Container.count += 1
         self.name = f"lathe-test-{os.getpid()}-{Container.count}"
         self.bundle = bundle
@@ -108,6 +108,8 @@ class Container:
         for mount in config["mounts"]:
             if mount["destination"] == "/sys":
                 mount.update(type="none", source="/sys", options=["rbind", "nosuid", "noexec", "nodev", "ro"])
+        config["mounts"] += [{"destination": inside, "type": "bind", "source": str(here), "options": ["rbind", "rw"]}
+                             for inside, here in (volumes or {}).items()]
         self.environment = dict(entry.split("=", 1) for entry in process["env"])
         (bundle / "config.json").write_text(json.dumps(config))
         self.process = None
@@ -224,6 +226,14 @@ def size_of(manifest):
 def missing_tools():
     tools = [tool for tool in ("skopeo", "umoci", "buildah", "crun") if not shutil.which(tool)]
     return f"missing: {', '.join(tools)} (tools/bootstrap.sh clients)" if tools else None
+
+
+def unable():
+    """Why images cannot be unpacked and run here; None where they can be."""
+    if os.geteuid() != 0:
+        return "that needs root, for it is done as another user"
+    probe = run("unshare", "--mount", "--pid", "--fork", "--net", "--ipc", "--uts", "mount", "--bind", "/usr", "/usr", check=False)
+    return f"root may make no namespaces here ({probe.stderr.strip()})" if probe.returncode != 0 else None
 
 
 def free_port():

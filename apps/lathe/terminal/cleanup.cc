@@ -15,6 +15,7 @@ namespace lathe::cli {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 constexpr long kPollNanoseconds = 10'000'000;
 
 void RemoveTemporaries(const std::string& folder) {
@@ -33,6 +34,13 @@ void RemoveTemporaries(const std::string& folder) {
 
 }  // namespace
 
+void EndOnSignalsAsFirstProcess() {
+  if (getpid() != 1) return;
+  struct sigaction action {};
+  action.sa_handler = [](int signal) { _exit(128 + signal); };
+  for (const int signal : kSignals) sigaction(signal, &action, nullptr);
+}
+
 std::string FolderOf(const std::string& path) {
   size_t end = path.size();
   while (end > 1 && path[end - 1] == '/') --end;
@@ -43,7 +51,7 @@ std::string FolderOf(const std::string& path) {
 // A thread waits for the signals, so that removing files need not be done inside a handler.
 CleanUpOnSignal::CleanUpOnSignal(std::string folder) : folder_(std::move(folder)) {
   sigemptyset(&signals_);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
+  for (const int signal : kSignals) sigaddset(&signals_, signal);
   pthread_sigmask(SIG_BLOCK, &signals_, &former_);
   watcher_ = std::thread([this] { Watch(); });
 }

@@ -27,6 +27,10 @@ class CleanUpOnSignal {
   std::thread watcher_;
 };
 
+// Has SIGINT, SIGTERM and SIGHUP end this process where it is the first one of a container: for such the
+// kernel has no default action. Until something else handles them.
+void EndOnSignalsAsFirstProcess();
+
 // The folder in which `path` lies ("." for a bare name).
 std::string FolderOf(const std::string& path);
 
