@@ -18,6 +18,7 @@
 #   host        256 streams offline: what the device waits for the host
 #   serve       256 streams through the HTTP server
 #   peers       transformers, compiled with a static cache and plain
+#   compare     `lathe bench compare`: the report of docs/reports, transformers plain and compiled; KEEP=1 in `build` keeps its weights
 #   memory      what `lathe plan` says of the engines' memory against what they take; the device's idle time
 #   kernels     matrix products and attention alone (minutes)
 #   table       the tables, from all results in --out
@@ -54,11 +55,11 @@
 #             WAVE_TOKENS of KV cache (default 1800000 in fp8, half of it in bf16). FACTOR=0: those, ten minutes in fp8
 # ROWS        in/out of the throughput rows (default all nine); BATCHES, INPUTS of `batch`; ITERATIONS (default 3)
 # LIMIT       seconds for each section (default 1800), LIMIT_ROW for each command (default 1200)
-# PYTHON      with torch and transformers, for the peers (default python3); PEER_FLAGS of bench/h200_peer.py
+# PYTHON      with torch and transformers, for the peers (default python3); PEER_FLAGS of bench/h200_peer.py, COMPARE_FLAGS of `lathe bench compare`
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-ALL="info build right roof latency first batch throughput host serve peers memory kernels table"
+ALL="info build right roof latency first batch throughput host serve peers compare memory kernels table"
 ONLY=$ALL RESULTS=bench/results/h200-$(date -u +%Y%m%dT%H%M%SZ) SUMMARY= SECTION=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -80,7 +81,7 @@ export FACTOR=${FACTOR:-1} WAVE_TOKENS=${WAVE_TOKENS:-1800000} KEEP=${KEEP:-} BA
 export INPUTS=${INPUTS:-32 512 2048}
 export ROWS=${ROWS:-128/128 128/2048 128/4096 500/2000 1000/1000 2048/128 2048/2048 5000/500 20000/2000}
 export ITERATIONS=${ITERATIONS:-3} STREAMS=${STREAMS:-256} LIMIT=${LIMIT:-1800} LIMIT_ROW=${LIMIT_ROW:-1200}
-export PYTHON=${PYTHON:-python3} PEER_FLAGS=${PEER_FLAGS:-}
+export PYTHON=${PYTHON:-python3} PEER_FLAGS=${PEER_FLAGS:-} COMPARE_FLAGS=${COMPARE_FLAGS:-}
 SUMMARY=${SUMMARY:-$RESULTS}
 mkdir -p "$RESULTS" "$SUMMARY" "$WORK"
 
@@ -272,6 +273,17 @@ section_peers() {
   # shellcheck disable=SC2086
   row "peers.$(name_of "$model")" "$PYTHON" bench/h200_peer.py "$(checkpoint "$model")/config.json" "$RESULTS" $PEER_FLAGS
   cat "$RESULTS/peers.$(name_of "$model").log" | grep ' batch ' | cut -c1-200
+}
+
+# Goes on where the time limit of an earlier call stopped it.
+section_compare() {
+  local model
+  for model in $MODELS; do
+    # shellcheck disable=SC2086
+    row "compare.$(name_of "$model")" "$LATHE" bench compare "$(checkpoint "$model")" --with transformers --python "$PYTHON" --resume \
+      --machine-name "${MACHINE:-NVIDIA H200}" --target "$TARGET" --repeats 1 --limit 60 $COMPARE_FLAGS -o "$WORK/compare.$(name_of "$model")" || continue
+    cp -r "$WORK/compare.$(name_of "$model")" "$RESULTS"
+  done
 }
 
 section_memory() {

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 
 #include "base/file.h"
@@ -13,6 +14,7 @@
 #include "bench_machine.h"
 #include "commands.h"
 #include "compare/chart.h"
+#include "compare/journal.h"
 #include "compare/peer_files.h"
 #include "compare/report.h"
 #include "compare/run.h"
@@ -35,9 +37,10 @@ struct Options {
   std::string output = "report", python = "python3", modes = "plain,compiled", inputs = "32,512,2048";
   std::string batches = "1,8,32", served_model, key_file;
   std::optional<std::string> machine_name;
+  std::string model_name, command;  // as typed: a hub's name becomes a path
   ComparePlan plan;
   int seed = 0;
-  bool no_fill = false;
+  bool no_fill = false, resume = false;
   TlsOptions tls;
 };
 
@@ -192,11 +195,26 @@ Status WriteAll(const Options& options, const Comparison& comparison, const Benc
   return WriteFileAtomic(options.output + "/report.html", RenderReport(comparison));
 }
 
+// Where to begin: with --resume, where an earlier run of the same command into the same folder was
+// interrupted.
+Expected<CompareState> Begin(const Options& options, const std::string& journal, size_t n_contenders) {
+  CompareState state{
+      .comparison = {.model = options.model_name, .command = options.command, .date = Today()}};
+  if (!options.resume || !FileExists(journal)) return state;
+  LATHE_ASSIGN_OR_RETURN(CompareState earlier, LoadJournal(journal));
+  if (earlier.comparison.command == state.comparison.command &&
+      earlier.comparison.contenders.size() == n_contenders)
+    return earlier;
+  return Error(StatusCode::kMismatch,
+               "%s is of another comparison ('%s'), but this is '%s': run without --resume to begin anew",
+               journal.c_str(), earlier.comparison.command.c_str(), state.comparison.command.c_str());
+}
+
 Expected<int> Run(Options* options) {
   LATHE_RETURN_IF_ERROR(Check(options));
-  // The model as it was typed.
-  Comparison comparison{
-      .model = ModelNameOf(options->model.path), .command = CommandText(*options), .date = Today()};
+  options->model_name = ModelNameOf(options->model.path);
+  options->command = CommandText(*options);
+  const std::string journal = options->output + "/unfinished.json";
   LATHE_RETURN_IF_ERROR(Fetch(options));
   LATHE_RETURN_IF_ERROR(MakeDirs(options->output));
   Interrupt interrupt;
@@ -207,13 +225,21 @@ Expected<int> Run(Options* options) {
   const auto progress = [&bar](const std::string& what, uint64_t done, uint64_t total) {
     bar.Update(what, done, total, Unit::kItems);
   };
-  const Status status = RunComparison(options->plan, contenders, progress, &comparison);
+  LATHE_ASSIGN_OR_RETURN(CompareState state, Begin(*options, journal, contenders.size()));
+  Comparison& comparison = state.comparison;
+  const auto save = [&journal](const CompareState& now) { return SaveJournal(journal, now); };
+  const Status status = RunComparison(options->plan, contenders, progress, save, &state);
   bar.Clear();
-  if (status.code() == StatusCode::kCancelled) return kExitInterrupted;
+  if (status.code() == StatusCode::kCancelled) {
+    std::fprintf(stderr, "lathe: interrupted; the same command with --resume goes on from here\n");
+    return kExitInterrupted;
+  }
   LATHE_RETURN_IF_ERROR(status);
   const BenchMachine machine = BenchMachine::Measure(options->model);
   comparison.machine = MachineName(*options, machine);
   LATHE_RETURN_IF_ERROR(WriteAll(*options, comparison, machine));
+  std::error_code ignored;
+  std::filesystem::remove(journal, ignored);
   std::printf("%s, %s\n\n%s", comparison.model.c_str(), comparison.machine.c_str(),
               RenderTables(comparison).c_str());
   std::printf("\nreport: %s/report.html\n", options->output.c_str());
@@ -245,6 +271,8 @@ void AddBenchCompare(Command& bench) {
   command.Option("--repeats", &options->plan.repeats, "Repetitions of a case in a round");
   command.Option("--case-seconds", &options->plan.case_seconds, "No further repetition after so long");
   command.Option("--limit", &options->plan.limit_seconds, "Seconds after which a case is given up");
+  command.Flag("--resume", &options->resume,
+               "Go on where the same command into the same folder was interrupted");
   command.Option("--modes", &options->modes, "Of transformers: plain, compiled");
   command.Option("--python", &options->python, "Python with torch and transformers");
   command.Option("--model", &options->served_model, "The model's name on a server; empty: its first");

@@ -1,7 +1,10 @@
 // `lathe bench compare`: the order of a run, what is left out, workers that misbehave, and the report.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "base/clock.h"
@@ -68,8 +71,12 @@ struct Pair {
   std::vector<std::string> log;
   std::vector<std::unique_ptr<Contender>> contenders;
   Scripted *ours, *theirs;
-  Comparison comparison{
-      .model = "m", .machine = "a <machine>", .command = "lathe bench compare m", .date = "2026-01-02"};
+  CompareState state{
+      .comparison = {
+          .model = "m", .machine = "a <machine>", .command = "lathe bench compare m", .date = "2026-01-02"}};
+  Comparison& comparison = state.comparison;
+  std::string journal;         // where to save; empty: nowhere
+  int cancel_after = 1 << 20;  // cases saved
 
   Pair() {
     contenders.push_back(std::make_unique<Scripted>("ours", 0.01, 1.0, &log));
@@ -78,8 +85,12 @@ struct Pair {
     theirs = static_cast<Scripted*>(contenders[1].get());
   }
   Status Run(const ComparePlan& plan) {
+    const auto save = [this](const CompareState& now) {
+      if (!journal.empty()) LATHE_RETURN_IF_ERROR(SaveJournal(journal, now));
+      return cancel_after-- > 0 ? Status::Ok() : Status(StatusCode::kCancelled, "interrupted");
+    };
     return RunComparison(
-        plan, contenders, [](const std::string&, uint64_t, uint64_t) {}, &comparison);
+        plan, contenders, [](const std::string&, uint64_t, uint64_t) {}, save, &state);
   }
 };
 
@@ -127,6 +138,41 @@ TEST(CompareRun, RoundsTurnAndAllSeeTheSamePrompts) {
       AgreeOnFirstTokens(pair.comparison.contenders[0], pair.comparison.contenders[1]);
   EXPECT_EQ(agreement.total, agreement.same);
   EXPECT_EQ(1u + 8 + 62 + 1 + 8 + 16, agreement.total);
+}
+
+// All that a comparison found, but for times that a clock measured.
+std::string Found(const Comparison& comparison) {
+  Json json = ComparisonToJson(comparison);
+  for (Json& contender : json["contenders"]) {
+    EXPECT_EQ(contender["startup_seconds"]["samples"].size(), static_cast<size_t>(comparison.rounds));
+    contender.erase("startup_seconds");
+  }
+  return DumpJson(json);
+}
+
+// Interrupted after every number of cases, and gone on from the file: the same result, and no case twice.
+TEST(CompareRun, GoesOnWhereItWasInterrupted) {
+  const std::string path = ::testing::TempDir() + "compare_journal_" + std::to_string(getpid()) + ".json";
+  Pair whole;
+  ASSERT_TRUE(whole.Run(SmallPlan()).ok());
+  const std::string want = Found(whole.comparison);
+  for (int n = 0; n < 24; ++n) {
+    Pair first, second;
+    first.journal = path;
+    first.cancel_after = n;
+    ASSERT_EQ(first.Run(SmallPlan()).code(), StatusCode::kCancelled);
+    auto state = LoadJournal(path);
+    ASSERT_TRUE(state.ok()) << state.status().message();
+    second.state = *std::move(state);
+    ASSERT_TRUE(second.Run(SmallPlan()).ok());
+    EXPECT_EQ(Found(second.comparison), want) << n;
+    EXPECT_EQ(first.ours->asked.size() + second.ours->asked.size(), whole.ours->asked.size()) << n;
+  }
+  for (const char* text : {"", "{", "[]", "{}", R"({"turn": "x"})"}) {
+    ::lathe::testing::WriteWhole(path, text);
+    EXPECT_FALSE(LoadJournal(path).ok()) << text;
+  }
+  std::filesystem::remove(path);
 }
 
 TEST(CompareRun, WhatTakesTooLongIsLeftOutWithItsReason) {
@@ -281,6 +327,61 @@ while read line; do echo '{"first_ms":400,"total_ms":4000,"memory_bytes":1000000
   for (const char* file : {"report.html", "tokens_per_second.svg", "startup.svg", "memory.svg"}) {
     EXPECT_TRUE(FileExists(dir() + "/report/" + file)) << file;
   }
+}
+
+// A contender that is killed in the middle leaves a file that --resume goes on from.
+TEST_F(CompareWorker, AnInterruptedComparisonGoesOn) {
+  const std::string python = dir() + "/python", report = dir() + "/report";
+  const auto write = [&](const char* body) {
+    ::lathe::testing::WriteWhole(
+        python, std::string("#!/bin/sh\n") +
+                    R"(echo '{"ready":true,"name":"stand-in","vocab":8192,"max_context":2048}'
+)" + body);
+    ASSERT_EQ(0, chmod(python.c_str(), 0755));
+  };
+  const std::vector<std::string> command{"bench",
+                                         "compare",
+                                         ::lathe::testing::TalesModel(),
+                                         "--with",
+                                         "transformers",
+                                         "--modes",
+                                         "plain",
+                                         "--python",
+                                         python,
+                                         "--inputs",
+                                         "16",
+                                         "--batches",
+                                         "1,2",
+                                         "--output-len",
+                                         "4",
+                                         "--repeats",
+                                         "1",
+                                         "--no-fill",
+                                         "-o",
+                                         report};
+  auto resumed = command;
+  resumed.push_back("--resume");
+  // Interrupts its parent at the third question: start-up, warming up, the first case.
+  write(
+      "n=0\nwhile read line; do n=$((n+1)); [ $n -eq 4 ] && kill -INT $PPID; echo "
+      "'{\"first_ms\":400,\"total_ms\":4000}'; done\n");
+  const auto stopped = Lathe(command);
+  EXPECT_EQ(130, stopped.exit_code) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("--resume"));
+  EXPECT_FALSE(FileExists(report + "/result.json"));
+  const auto journal = ReadJsonFile(report + "/unfinished.json");
+  ASSERT_TRUE(journal.ok()) << journal.status().message();
+  EXPECT_EQ((*journal)["turn"], 1);
+  write("while read line; do echo '{\"first_ms\":100,\"total_ms\":1000}'; done\n");
+  auto other = resumed;
+  *std::ranges::find(other, "4") = "5";  // --output-len
+  ::lathe::testing::ExpectFault(Lathe(other), "another comparison");
+  const auto result = Lathe(resumed);
+  ASSERT_EQ(0, result.exit_code) << result.err;
+  const auto json = ReadJsonFile(report + "/result.json");
+  ASSERT_TRUE(json.ok()) << json.status().message();
+  EXPECT_EQ((*json)["contenders"][1]["cases"][1]["first_token_ms"]["median"], 100);
+  EXPECT_FALSE(FileExists(report + "/unfinished.json"));
 }
 
 TEST_F(CompareWorker, FaultsOfTheCommandLine) {

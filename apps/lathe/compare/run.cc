@@ -18,16 +18,20 @@ constexpr uint64_t kStartupIndex = uint64_t{1} << 40;
 class Run {
  public:
   Run(const ComparePlan& plan, const std::vector<std::unique_ptr<Contender>>& contenders,
-      const CompareProgress& progress, Comparison* out)
-      : plan_(plan), contenders_(contenders), progress_(progress), out_(*out) {}
+      const CompareProgress& progress, const CompareSave& save, CompareState* state)
+      : plan_(plan),
+        contenders_(contenders),
+        progress_(progress),
+        save_(save),
+        state_(*state),
+        out_(state->comparison) {}
 
   Status All() {
-    LATHE_RETURN_IF_ERROR(StartEachOnce());
+    if (!state_.begun()) LATHE_RETURN_IF_ERROR(StartEachOnce());
     const size_t n = contenders_.size();
-    for (int round = 0; round < plan_.rounds; ++round) {
-      for (size_t i = 0; i < n; ++i) {
-        LATHE_RETURN_IF_ERROR(Turn((i + static_cast<size_t>(round)) % n, round));
-      }
+    for (; state_.turn < n * static_cast<size_t>(plan_.rounds); ++state_.turn, state_.next = 0) {
+      const size_t round = state_.turn / n;
+      LATHE_RETURN_IF_ERROR(Turn((state_.turn + round) % n, static_cast<int>(round)));
     }
     return {};
   }
@@ -47,7 +51,7 @@ class Run {
       if (out_.contenders.empty()) fill_tokens = facts->fill_tokens;
       out_.contenders.push_back({.name = facts->name, .detail = facts->detail});
     }
-    vocab_ = vocab > 0 ? vocab : kSafeVocab;
+    state_.vocab = vocab > 0 ? vocab : kSafeVocab;
     out_.cases = CasesOf(plan_, max_context, fill_tokens);
     if (out_.cases.empty()) {
       return Error(StatusCode::kInvalidArgument,
@@ -55,14 +59,13 @@ class Run {
                    plan_.output);
     }
     for (ContenderResult& result : out_.contenders) result.cases.resize(out_.cases.size());
-    total_ = out_.cases.size() * contenders_.size() * static_cast<uint64_t>(plan_.rounds);
-    return {};
+    return save_(state_);
   }
 
   std::vector<std::vector<TokenId>> Prompts(int batch, int input, uint64_t index) const {
     std::vector<std::vector<TokenId>> out(static_cast<size_t>(batch));
     for (size_t i = 0; i < out.size(); ++i) {
-      out[i] = RandomPromptIds(plan_.seed, index * 4096 + i, input, vocab_);
+      out[i] = RandomPromptIds(plan_.seed, index * 4096 + i, input, state_.vocab);
     }
     return out;
   }
@@ -73,17 +76,21 @@ class Run {
     ContenderResult& result = out_.contenders[who];
     const double begin = NowSeconds();
     LATHE_RETURN_IF_ERROR(contender.Start().status().WithContext(result.name));
-    if (contender.is_process()) {
+    if (contender.is_process() && state_.next == 0) {
       const auto first =
           contender.Run(Prompts(1, kStartupTokens, kStartupIndex + static_cast<uint64_t>(round)), 1, 1,
                         plan_.limit_seconds);
       if (!first.ok()) return first.status().WithContext(result.name);
       result.startup_seconds.push_back(NowSeconds() - begin);
     }
-    for (size_t i = 0; i < out_.cases.size(); ++i) {
-      progress_(result.name + ": " + InputName(out_.cases[i]) + ", " + BatchName(out_.cases[i]), done_++,
-                total_);
+    const size_t n = out_.cases.size(), total = n * contenders_.size() * static_cast<size_t>(plan_.rounds);
+    while (state_.next < n) {
+      const size_t i = state_.next;
+      progress_(result.name + ": " + InputName(out_.cases[i]) + ", " + BatchName(out_.cases[i]),
+                state_.turn * n + i, total);
       LATHE_RETURN_IF_ERROR(One(contender, i, round, &result));
+      ++state_.next;
+      LATHE_RETURN_IF_ERROR(save_(state_));
     }
     contender.Stop();
     return {};
@@ -143,9 +150,9 @@ class Run {
   const ComparePlan& plan_;
   const std::vector<std::unique_ptr<Contender>>& contenders_;
   const CompareProgress& progress_;
+  const CompareSave& save_;
+  CompareState& state_;
   Comparison& out_;
-  int vocab_ = kSafeVocab;
-  uint64_t done_ = 0, total_ = 0;
 };
 
 }  // namespace
@@ -179,10 +186,10 @@ double LeastSeconds(const CompareCase& c, const CompareCase& before, const CaseR
 }
 
 Status RunComparison(const ComparePlan& plan, const std::vector<std::unique_ptr<Contender>>& contenders,
-                     const CompareProgress& progress, Comparison* out) {
-  out->rounds = plan.rounds;
-  out->repeats = plan.repeats;
-  return Run(plan, contenders, progress, out).All();
+                     const CompareProgress& progress, const CompareSave& save, CompareState* state) {
+  state->comparison.rounds = plan.rounds;
+  state->comparison.repeats = plan.repeats;
+  return Run(plan, contenders, progress, save, state).All();
 }
 
 }  // namespace lathe::cli

@@ -8,6 +8,7 @@
 
 #include "compare/comparison.h"
 #include "compare/contender.h"
+#include "compare/journal.h"
 
 namespace lathe::cli {
 
@@ -33,9 +34,13 @@ std::vector<CompareCase> CasesOf(const ComparePlan& plan, int max_context, uint6
 // known.
 double LeastSeconds(const CompareCase& c, const CompareCase& before, const CaseResult& result);
 
-// Fills in cases and contenders. Every contender is started once before anything is timed, so faults come
-// early and files are in the page cache. Errors: that of a contender that cannot start, kCancelled.
+// Called after each case, and when all contenders are known; a Status that is not Ok ends the run.
+using CompareSave = std::function<Status(const CompareState& state)>;
+
+// Fills in cases and contenders; with a state that has begun, goes on from there. Every contender is started
+// once before anything is timed, so faults come early and files are in the page cache. Errors: that of a
+// contender that cannot start, kCancelled.
 Status RunComparison(const ComparePlan& plan, const std::vector<std::unique_ptr<Contender>>& contenders,
-                     const CompareProgress& progress, Comparison* out);
+                     const CompareProgress& progress, const CompareSave& save, CompareState* state);
 
 }  // namespace lathe::cli
