@@ -65,6 +65,11 @@ function(lathe_use_testing target)
       add_library(lathe_test_headers OBJECT ${CMAKE_BINARY_DIR}/test_headers.cc)
       target_link_libraries(lathe_test_headers PRIVATE lathe_options lathe_testing)
       target_compile_options(lathe_test_headers PRIVATE -fpch-preprocess ${LATHE_TEST_OPTIMIZE})
+      # As the test programs are compiled, not as an object library would be: gcc refuses headers of other settings.
+      if(CMAKE_POSITION_INDEPENDENT_CODE)
+        set_target_properties(lathe_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+        target_compile_options(lathe_test_headers PRIVATE -fPIE)
+      endif()
       target_precompile_headers(lathe_test_headers PRIVATE <gmock/gmock.h> <gtest/gtest.h> <string> <vector>)
     endif()
     # Warnings about the standard library's own code, which gcc 12 keeps to itself only outside of such headers.
