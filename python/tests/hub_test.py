@@ -55,7 +55,7 @@ def test_llm(hub, engine_file, monkeypatch):
     again = []
     with lathe.LLM(NAME, threads=1, progress=lambda *now: again.append(now)) as llm:
         assert llm.generate(PROMPT, temperature=0, max_tokens=8)[0].text == text
-    assert fetched(hub) == [] and again == []
+    assert fetched(hub) == [] and {(stage, done == total) for stage, done, total in again} <= {(f"fetching {NAME}", True)}
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with lathe.LLM(NAME + "@main", threads=1) as llm:
         assert llm.generate(PROMPT, temperature=0, max_tokens=8)[0].text == text
