@@ -75,7 +75,7 @@ void AddPlan(Command& root) {
   command.Option("--max-sequences", &options->engine.max_sequences, "Sequences at once; 0: 256");
   command.Option("--max-step-tokens", &options->engine.max_step_tokens,
                  "Rows of one step; 0: the engine's choice");
-  command.Bytes("--kv-bytes", &options->engine.kv_bytes, "Memory for keys and values",
+  command.Bytes("--kv-bytes,--kv-memory", &options->engine.kv_bytes, "Memory for keys and values",
                 "as lathe run chooses");
   command.Bytes("--host-kv-memory", &options->engine.host_kv_bytes,
                 "Host memory for keys and values that are not in use", "none");

@@ -65,7 +65,7 @@ void ModelOptions::Declare(Command& command) {
       "--target", &target,
       "What a directory's engine is for: auto (a GPU that is here, else the CPU), or as of lathe build");
   command.Option("--threads", &engine.threads, "Compute threads; 0: usable CPUs");
-  command.Bytes("--kv-bytes", &engine.kv_bytes, "Memory for keys and values, e.g. 512M",
+  command.Bytes("--kv-bytes,--kv-memory", &engine.kv_bytes, "Memory for keys and values, e.g. 512M",
                 "fits a few sequences");
   command.Bytes("--host-kv-memory", &engine.host_kv_bytes,
                 "Host memory for keys and values that are not in use and had to leave, e.g. 8G", "none");

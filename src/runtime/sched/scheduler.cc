@@ -22,7 +22,9 @@ int OrDefault(int value, int fallback) { return value > 0 ? std::min(value, fall
 Status CheckToken(const SampledToken& token, int n_tokens, int vocab) {
   if (!token.finite) {
     return Error(StatusCode::kInternal,
-                 "a logit after %d tokens was not finite: this prompt drives the model out of range",
+                 "a logit after %d tokens was not finite: this prompt drives the model out of range; an "
+                 "engine in fp16 "
+                 "may do it in bf16 (lathe build --dtype bf16)",
                  n_tokens);
   }
   if (token.id == -1) {
