@@ -6,14 +6,16 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECONDS),60)
 # Modules are compiled in a few pieces each: a cold build takes two thirds of the time. For work on one file
-# configure without it (cmake --preset release).
-CMAKE_ARGS ?= -DLATHE_UNITY=ON
+# configure without it (cmake --preset release). Code is what a shared object needs, too, and its paths are given from
+# the folder of the build, so that ccache has the library but once for the program, the tests and the Python package.
+CMAKE_ARGS ?= -DLATHE_UNITY=ON -DCMAKE_POSITION_INDEPENDENT_CODE=ON -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON
+export CCACHE_BASEDIR := $(CURDIR)
 # What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
-ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|package|fuzz)
+ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|hub|package|fuzz)
 TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
-TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|e2e_(determinism|ranks))
+TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|hub|e2e_(determinism|ranks))
 # What the clients of the tests need from PyPI, by tests/clients/requirements.txt.
 CLIENTS := build/clients-venv
 # Truss and an SBOM validator, which bring much along.
@@ -73,9 +75,11 @@ $(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt t
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-hub, test-deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-hub, -python, -package, -deploy
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
 	@$(MAKE) --no-print-directory test-hub
+	@$(MAKE) --no-print-directory test-python
+	@$(MAKE) --no-print-directory test-package
 	@$(MAKE) --no-print-directory test-deploy
 
 test-hub: app $(CLIENTS)/ready  ## lathe pull and push against a double of the hub that the official client works with, too
@@ -85,7 +89,7 @@ test-hub: app $(CLIENTS)/ready  ## lathe pull and push against a double of the h
 python:  ## the Python package, as a wheel in build/python/dist (pip install ./python installs it)
 	@tools/bootstrap.sh python
 	@python3 -m venv build/python/venv
-	@build/python/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w build/python/dist ./python
+	@CC=$${CC:-cc} CXX=$${CXX:-c++} build/python/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps -w build/python/dist ./python
 	@ls build/python/dist/*.whl
 
 test-python: app $(CLIENTS)/ready  ## the Python package, installed into the clients' environment
@@ -99,7 +103,7 @@ $(PACKAGE)/ready: tests/package/requirements.txt
 
 # The Truss has the Python package inside that test-python installed, if it did.
 .PHONY: test-package
-test-package: app $(PACKAGE)/ready  ## images by lathe package under skopeo, umoci, buildah, crun; Trusses and SBOMs (needs root)
+test-package: app $(PACKAGE)/ready  ## images by lathe package under skopeo, umoci, buildah, crun (needs root); Trusses and SBOMs
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/package/run.sh $(PACKAGE)/bin/python $(CLIENTS)
 
 test-deploy: app $(CLIENTS)/ready  ## Kubernetes manifests and the dashboard; rolling restarts and kills behind HAProxy (4 minutes)
