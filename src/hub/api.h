@@ -93,6 +93,6 @@ class HubApi {
 // "W/"..."" without its quotes.
 std::string NormalizedEtag(std::string_view header);
 
-inline constexpr JsonLimits kHubJson{.max_bytes = size_t{64} << 20, .max_depth = 16};
+inline constexpr JsonLimits kHubJson{.max_bytes = size_t{16} << 20, .max_depth = 16};
 
 }  // namespace lathe::hub

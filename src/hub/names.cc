@@ -124,27 +124,30 @@ bool LooksLikeRepoName(std::string_view text) {
   return repo.ok() && !repo->organization.empty() && !repo->name.ends_with(".lathe");
 }
 
-Status CheckRepoPath(std::string_view path) {
-  const auto refuse = [path](const char* why) {
-    return Error(StatusCode::kCorrupt, "the hub lists a file named '%s', which %s; nothing was fetched",
-                 Quoted(path).c_str(), why);
-  };
-  if (path.empty() || path.size() > kMaxPath) return refuse("is empty or longer than 1024 bytes");
-  if (path.find('\\') != std::string_view::npos) return refuse("has a backslash");
-  if (std::any_of(path.begin(), path.end(),
-                  [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }))
-    return refuse("has control characters");
+const char* RepoPathFault(std::string_view path) {
+  if (path.empty() || path.size() > kMaxPath) return "is empty or longer than 1024 bytes";
+  if (path.find('\\') != std::string_view::npos) return "has a backslash";
+  for (size_t at = 0, size = 0; at < path.size(); at += size) {
+    size = PlainCharacter(path.substr(at));
+    if (size == 0) return "has control characters, or bytes that are no UTF-8";
+  }
   size_t parts = 0;
   for (size_t at = 0; at <= path.size(); ++parts) {
     const size_t end = std::min(path.find('/', at), path.size());
     const std::string_view part = path.substr(at, end - at);
-    if (part.empty()) return refuse("is absolute or has an empty part");
-    if (part == "." || part == "..") return refuse("leaves its folder");
-    if (part.size() > kMaxPart) return refuse("has a part longer than 255 bytes");
+    if (part.empty()) return "is absolute or has an empty part";
+    if (part == "." || part == "..") return "leaves its folder";
+    if (part.size() > kMaxPart) return "has a part longer than 255 bytes";
     at = end + 1;
   }
-  if (parts > kMaxParts) return refuse("is more than 32 folders deep");
-  return Status::Ok();
+  return parts > kMaxParts ? "is more than 32 folders deep" : nullptr;
+}
+
+Status CheckRepoPath(std::string_view path) {
+  const char* fault = RepoPathFault(path);
+  if (fault == nullptr) return Status::Ok();
+  return Error(StatusCode::kCorrupt, "the hub lists a file named '%s', which %s; nothing was fetched",
+               Quoted(path).c_str(), fault);
 }
 
 bool IsCommit(std::string_view text) { return IsLowerHex(text, 40); }

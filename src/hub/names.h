@@ -30,8 +30,11 @@ Expected<RepoName> ParseRepoName(std::string_view text);
 // Whether `text` is meant as a repository rather than as a path: it parses, and it has the one slash.
 bool LooksLikeRepoName(std::string_view text);
 
-// A path that a hub lists: relative, '/' between parts, none of them empty, "." or "..", no backslash, no
-// control character, at most 32 parts of 255 and 1024 bytes in all. Errors: kCorrupt with the path quoted.
+// Why `path` is none in a repository; nullptr where it is one: relative, '/' between parts, none of them
+// empty,
+// "." or "..", UTF-8 without backslash and control characters, at most 32 parts of 255 and 1024 bytes in all.
+const char* RepoPathFault(std::string_view path);
+// Of a path that a hub lists. Errors: kCorrupt with the path quoted.
 Status CheckRepoPath(std::string_view path);
 
 // "0123...": 40 hexadecimal digits, in lower case.

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxIndex = 4 << 20, kMaxShardIndex = size_t{64} << 20;
+constexpr size_t kMaxIndex = 4 << 20, kMaxShardIndex = size_t{16} << 20;
 
 // Of one call of Pull.
 class Puller {

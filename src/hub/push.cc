@@ -303,7 +303,9 @@ Expected<Pushed> Pusher::Run(std::vector<PushFile> files) {
                  "HF_TOKEN",
                  repo_.Id().c_str());
   for (PushFile& file : files) {
-    LATHE_RETURN_IF_ERROR(CheckRepoPath(file.path));
+    if (const char* fault = RepoPathFault(file.path); fault != nullptr)
+      return Error(StatusCode::kInvalidArgument, "'%s' cannot be a file's name on a hub: it %s; rename it",
+                   Quoted(file.path).c_str(), fault);
     given_.emplace_back().file = std::move(file);
   }
   LATHE_RETURN_IF_ERROR(MakeRepository());

@@ -82,7 +82,7 @@ Expected<std::vector<RemoteFile>> ShardFiles(const std::vector<RemoteFile>& file
                                              const std::string& index_text, const std::string& repo) {
   const std::string where = repo + "/" + kIndexName;
   LATHE_ASSIGN_OR_RETURN(const Json index,
-                         ParseJson(index_text, where, {.max_bytes = size_t{64} << 20, .max_depth = 8}));
+                         ParseJson(index_text, where, {.max_bytes = kHubJson.max_bytes, .max_depth = 8}));
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     return Error(StatusCode::kCorrupt, "%s has no object 'weight_map'", where.c_str());
   std::set<std::string> names;

@@ -1,5 +1,6 @@
 """`lathe push`, and engines of several machines in one repository."""
 import json
+import os
 import re
 import shutil
 import threading
@@ -75,6 +76,15 @@ def test_a_folder(place, tales, tmp_path):
     place.hub.log.clear()
     assert place.lathe("push", folder, "acme/weights", **WRITE).stdout.endswith("\n  sub/notes.txt\n")
     assert not place.hub.requests("PUT")
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"\xff\xfe", b"back\\slash"])
+def test_names_that_a_hub_does_not_take(place, tmp_path, name):
+    with open(os.path.join(os.fsencode(tmp_path), name), "w") as file:
+        file.write("x")
+    refused = place.refused("push", tmp_path, "acme/names", **WRITE)
+    assert "cannot be a file's name on a hub" in refused and "rename it" in refused
+    assert not place.hub.log
 
 
 def test_a_person_s_card_stays(place, engine):
