@@ -67,6 +67,6 @@ inline constexpr int kExitUnhealthy = 70;
 // Runs `server` until SIGTERM or SIGINT, then drains it: 0. `on_ready` runs once those are caught. A stalled
 // or failed engine ends the process with kExitUnhealthy, as its threads cannot be joined.
 int RunUntilSignal(Server& server, const ServerConfig& config,
-                   const std::function<void(const Server&)>& on_ready);
+                   const std::function<void(const Server&)>& on_ready = {});
 
 }  // namespace lathe::serve
