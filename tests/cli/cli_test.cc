@@ -81,7 +81,7 @@ TEST_F(Cli, HelpOfEveryCommandNamesItsFlagsDefaultsAndAnExample) {
        Join({kModelFlags,
              {"--with", "-o, --output", "--inputs", "--batches", "--no-fill", "--output-len", "--rounds",
               "--repeats", "--case-seconds", "--limit", "--modes", "--python", "--model", "--api-key-file",
-              "--ca-file", "--machine-name", "--seed"}})},
+              "--ca-file", "--machine-name", "--seed", "--resume"}})},
       {{"eval", "perplexity"}, Join({kModelFlags, {"FILE", "--window", "--separator", "--json"}})},
       {{"synth"}, {"--config", "-o, --output", "--seed", "--random-vectors"}},
       {{"machine"}, {"--threads", "--json"}},
