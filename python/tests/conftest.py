@@ -1,6 +1,7 @@
 """One engine of models/tales-16m for all tests, in a cache of their own."""
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -9,6 +10,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models/tales-16m")
 sys.path.insert(0, str(ROOT / "tests/clients"))
+# A shell lets what it starts with & ignore Ctrl-C, and so would every process of these tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def eventually(condition, seconds=120):
