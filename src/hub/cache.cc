@@ -119,8 +119,10 @@ Expected<std::string> RepoCache::CachedCommit() const {
 Status RepoCache::RememberCommit(const std::string& commit) const {
   if (repo_.revision == commit) return Status::Ok();
   const std::string path = root_ + "/refs/" + repo_.revision;
-  const auto present = ReadFile(path, 4096);
-  if (present.ok() && *present == commit) return Status::Ok();
+  if (FileExists(path)) {
+    const auto present = ReadFile(path, 4096);
+    if (present.ok() && *present == commit) return Status::Ok();
+  }
   LATHE_RETURN_IF_ERROR(MakeDirs(fs::path(path).parent_path().string()));
   return WriteFileAtomic(path, commit);
 }
@@ -136,7 +138,9 @@ Expected<uint64_t> FreeBytes(const std::string& path) {
   fs::path at(path);
   struct statvfs info {};
   while (::statvfs(at.c_str(), &info) != 0) {
-    if (errno != ENOENT || !at.has_relative_path()) return SystemFault("look at the disk of", path);
+    if (errno != ENOENT || !at.has_relative_path())
+      return Error(StatusCode::kIo, "cannot keep models in '%s': %s; set HF_HUB_CACHE to another folder",
+                   path.c_str(), std::strerror(errno));
     at = at.parent_path();
     if (at.empty()) at = ".";
   }

@@ -1,5 +1,6 @@
 """What a hub, a server that it names, or whoever may write to the cache could do to whoever pulls."""
 import json
+import os
 import signal
 import time
 
@@ -93,6 +94,25 @@ def test_a_snapshot_that_is_a_link(place):
     (locks / f"{config}.lock").symlink_to(place.home / "made")
     assert f"{config}.lock" in place.refused("pull", "acme/linked")
     assert not (place.home / "made").exists()
+
+
+def test_other_things_where_files_should_be(place):
+    """Nothing waits for a pipe that nobody writes to, and what is no file is named."""
+    commit = place.hub.add("acme/odd", model())
+    sha = place.hub.repos["acme/odd"].tree("main")[1]["model.safetensors"].sha256
+    root = place.repo_cache("acme/odd")
+    for name in ("refs/main", f"blobs/{sha}", f"blobs/{sha}.lathe.incomplete"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(root / name)
+    assert "refs/main' exists and is not a regular file" in place.refused("pull", "acme/odd")
+    (root / "refs/main").unlink()
+    place.pull("acme/odd")
+    assert (root / "refs/main").read_text() == commit and (root / f"blobs/{sha}").is_file()
+    place.hub.add("acme/folders", model())
+    (place.repo_cache("acme/folders") / f"blobs/{sha}").mkdir(parents=True)
+    assert f"blobs/{sha}': Is a directory" in place.refused("pull", "acme/folders")
+    assert not place.left_over("acme/folders") and not (place.repo_cache("acme/folders") / "refs").exists()
+    assert "set HF_HUB_CACHE" in place.refused("pull", "acme/odd", HF_HUB_CACHE=str(root / "refs/main/hub"))
 
 
 def test_one_of_two_is_killed(place):
