@@ -47,8 +47,14 @@ function(lathe_test_wanted name out)
 endfunction()
 
 # lathe_add_test(NAME COMMAND ...): add_test from the root of the repository, under the build's suffix.
+# What takes longest begins first, so that none of it runs alone at the end: ctest learns that, but not before its second run.
+set(LATHE_LONG_TESTS repo_docs_examples gpu_faults runtime_sched_test runtime_exec_cuda_test kernels_cpu_test e2e_golden_test
+                     e2e_determinism_test cli_test)
 function(lathe_add_test name)
   add_test(NAME ${name}${LATHE_TEST_SUFFIX} ${ARGN} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  if(name IN_LIST LATHE_LONG_TESTS)
+    set_tests_properties(${name}${LATHE_TEST_SUFFIX} PROPERTIES COST 100)
+  endif()
   if(TARGET ${name})
     add_dependencies(lathe_tests ${name})
   endif()

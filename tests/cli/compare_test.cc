@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -278,9 +279,13 @@ TEST_F(CompareWorker, OneThatHangsIsKilledWithItsChildren) {
   EXPECT_EQ(StatusCode::kDeadlineExceeded, sample.status().code());
   EXPECT_LT(NowSeconds() - begin, 3);
   const std::string pid = ::lathe::testing::ReadWhole(dir() + "/pid");
-  // Killed, and at most waiting for whoever adopted it.
-  const auto stat = ReadFile("/proc/" + pid.substr(0, pid.find('\n')) + "/stat");
-  EXPECT_TRUE(!stat.ok() || stat->find(") Z ") != std::string::npos) << *stat;
+  // Killed, and soon at most waiting for whoever adopted it.
+  const auto is_gone = [path = "/proc/" + pid.substr(0, pid.find('\n')) + "/stat"] {
+    const auto stat = ReadFile(path);
+    return !stat.ok() || stat->find(") Z ") != std::string::npos;
+  };
+  for (int i = 0; i < 1000 && !is_gone(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(is_gone());
   EXPECT_EQ(StatusCode::kUnavailable, worker->Run({{1}}, 1, 1, 1).status().code())
       << "it has to be started again";
 }

@@ -317,7 +317,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Variant{"ManyHostPages", kOperations, Limits(24, 8, 40, 0, 400), Options(8)},
                       Variant{"HostPagesOneHash", kOperations, Limits(24, 8, 30, 0, 60),
                               Options(8, true, &SameHash)},
-                      Variant{"Ahead", kManyOperations, Limits(24, 8, 60), Options(8), true},
+                      Variant{"Ahead", kOperations, Limits(24, 8, 60), Options(8), true},
                       Variant{"AheadTightPool", kOperations, Limits(24, 8, 26), Options(8), true},
                       Variant{"AheadNoCache", kOperations, Limits(24, 8, 40), Options(8, false), true},
                       Variant{"AheadDynamicRope", kOperations, Limits(24, 8, 48, 30), Options(8), true},
