@@ -498,10 +498,6 @@ int Run(int argc, char** argv) {
 }  // namespace lathe::cuda
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: attention_bench OUT.json [check] [decode] [prompt]\n");
-    return 2;
-  }
-  setvbuf(stdout, nullptr, _IOLBF, 0);
-  return lathe::cuda::Run(argc, argv);
+  return lathe::cuda::LabMain(argc, argv, "attention_bench OUT.json [check] [decode] [prompt]",
+                              lathe::cuda::Run);
 }

@@ -483,10 +483,5 @@ int Run(int argc, char** argv) {
 }  // namespace lathe::cuda
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: decode_bench OUT.json [check] [time]\n");
-    return 2;
-  }
-  setvbuf(stdout, nullptr, _IOLBF, 0);
-  return lathe::cuda::Run(argc, argv);
+  return lathe::cuda::LabMain(argc, argv, "decode_bench OUT.json [check] [time]", lathe::cuda::Run);
 }

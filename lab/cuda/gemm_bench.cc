@@ -21,6 +21,7 @@
 #include "base/json.h"
 #include "base/rng.h"
 #include "kernels/cuda/gemm_measure.h"
+#include "lab/cuda/lab.h"
 
 namespace lathe::cuda {
 namespace {
@@ -442,12 +443,11 @@ Status Run(int argc, char** argv) {
 }  // namespace lathe::cuda
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: gemm_bench OUT.json [check|half|step|sweep|prompt|prompt_all ...]\n");
-    return 2;
-  }
-  setvbuf(stdout, nullptr, _IOLBF, 0);
-  const lathe::Status status = lathe::cuda::Run(argc, argv);
-  if (!status.ok()) std::fprintf(stderr, "gemm_bench: %s\n", status.message().c_str());
-  return status.ok() ? 0 : 1;
+  return lathe::cuda::LabMain(argc, argv, "gemm_bench OUT.json [check|half|step|sweep|prompt|prompt_all ...]",
+                              [](int n, char** args) {
+                                const lathe::Status status = lathe::cuda::Run(n, args);
+                                if (!status.ok())
+                                  std::fprintf(stderr, "gemm_bench: %s\n", status.message().c_str());
+                                return status.ok() ? 0 : 1;
+                              });
 }

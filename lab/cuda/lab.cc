@@ -128,4 +128,13 @@ uint8_t FloatToE4m3(float v) {
   return static_cast<uint8_t>(sign | static_cast<uint8_t>(((exponent + 6) << 3) + (mantissa - 8)));
 }
 
+int LabMain(int argc, char** argv, const char* usage, int (*run)(int argc, char** argv)) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: %s\n", usage);
+    return 2;
+  }
+  setvbuf(stdout, nullptr, _IOLBF, 0);
+  return run(argc, argv);
+}
+
 }  // namespace lathe::cuda

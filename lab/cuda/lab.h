@@ -112,4 +112,7 @@ struct Error2 {
   double Relative() const { return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference); }
 };
 
+// The `main` of a program here: exit code 2 and `usage` without OUT.json, else what `run` returns.
+int LabMain(int argc, char** argv, const char* usage, int (*run)(int argc, char** argv));
+
 }  // namespace lathe::cuda

@@ -204,10 +204,6 @@ int Run(int argc, char** argv) {
 }  // namespace lathe::cuda
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: small_bench OUT.json [check] [half] [time] [sampling]\n");
-    return 2;
-  }
-  setvbuf(stdout, nullptr, _IOLBF, 0);
-  return lathe::cuda::Run(argc, argv);
+  return lathe::cuda::LabMain(argc, argv, "small_bench OUT.json [check] [half] [time] [sampling]",
+                              lathe::cuda::Run);
 }
