@@ -14,7 +14,7 @@ export CCACHE_BASEDIR := $(CURDIR)
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
 ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|hub|package|fuzz)
-TSAN_SHORT := ^(platform|comm|runtime_(sched|engine)|serve_(http|server))
+TSAN_SHORT := ^(platform|comm|runtime_engine|serve_(http|server))
 TSAN_FULL := ^(platform|comm|kernels_cpu|runtime|serve|hub|e2e_(determinism|ranks))
 # What the clients of the tests need from PyPI, by tests/clients/requirements.txt.
 CLIENTS := build/clients-venv
