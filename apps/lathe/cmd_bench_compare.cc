@@ -20,6 +20,7 @@
 #include "compare/run.h"
 #include "compiler/compile.h"
 #include "hub_model.h"
+#include "lathe/version.h"
 #include "serving/models.h"
 #include "terminal/format.h"
 #include "terminal/interrupt.h"
@@ -195,19 +196,24 @@ Status WriteAll(const Options& options, const Comparison& comparison, const Benc
   return WriteFileAtomic(options.output + "/report.html", RenderReport(comparison));
 }
 
+// What decides on the results beside what CommandText shows.
+std::string SettingsText(const Options& options) {
+  return StrFormat("%s, lathe %s, --modes %s --python %s --seed %d --limit %g --case-seconds %g",
+                   options.command.c_str(), kVersionString, options.modes.c_str(), options.python.c_str(),
+                   options.seed, options.plan.limit_seconds, options.plan.case_seconds);
+}
+
 // Where to begin: with --resume, where an earlier run of the same command into the same folder was
 // interrupted.
-Expected<CompareState> Begin(const Options& options, const std::string& journal, size_t n_contenders) {
-  CompareState state{
-      .comparison = {.model = options.model_name, .command = options.command, .date = Today()}};
+Expected<CompareState> Begin(const Options& options, const std::string& journal) {
+  CompareState state{.comparison = {.model = options.model_name, .command = options.command, .date = Today()},
+                     .settings = SettingsText(options)};
   if (!options.resume || !FileExists(journal)) return state;
   LATHE_ASSIGN_OR_RETURN(CompareState earlier, LoadJournal(journal));
-  if (earlier.comparison.command == state.comparison.command &&
-      earlier.comparison.contenders.size() == n_contenders)
-    return earlier;
+  if (earlier.settings == state.settings) return earlier;
   return Error(StatusCode::kMismatch,
-               "%s is of another comparison ('%s'), but this is '%s': run without --resume to begin anew",
-               journal.c_str(), earlier.comparison.command.c_str(), state.comparison.command.c_str());
+               "%s is of another comparison (%s), but this is (%s): run without --resume to begin anew",
+               journal.c_str(), earlier.settings.c_str(), state.settings.c_str());
 }
 
 Expected<int> Run(Options* options) {
@@ -225,7 +231,7 @@ Expected<int> Run(Options* options) {
   const auto progress = [&bar](const std::string& what, uint64_t done, uint64_t total) {
     bar.Update(what, done, total, Unit::kItems);
   };
-  LATHE_ASSIGN_OR_RETURN(CompareState state, Begin(*options, journal, contenders.size()));
+  LATHE_ASSIGN_OR_RETURN(CompareState state, Begin(*options, journal));
   Comparison& comparison = state.comparison;
   const auto save = [&journal](const CompareState& now) { return SaveJournal(journal, now); };
   const Status status = RunComparison(options->plan, contenders, progress, save, &state);

@@ -381,6 +381,9 @@ TEST_F(CompareWorker, AnInterruptedComparisonGoesOn) {
   auto other = resumed;
   *std::ranges::find(other, "4") = "5";  // --output-len
   ::lathe::testing::ExpectFault(Lathe(other), "another comparison");
+  other = resumed;
+  *std::ranges::find(other, "plain") = "compiled";
+  ::lathe::testing::ExpectFault(Lathe(other), "another comparison");
   const auto result = Lathe(resumed);
   ASSERT_EQ(0, result.exit_code) << result.err;
   const auto json = ReadJsonFile(report + "/result.json");

@@ -11,8 +11,9 @@ namespace {
 struct Case {
   const char* name;
   DType weights, keys;
-  // Of the errors of logprobs, largest and root of the mean square: half more than what one H200 gave. A
-  // wrong row of keys or of anything else gives 4 (the likeliest of 2,000 tokens against any).
+  // Bounds of the errors of logprobs: of the largest, half more than what one H200 gave; of the root of the
+  // mean square, about a third of that, not measured yet. A wrong row of keys or of anything else gives 4
+  // (the likeliest of 2,000 tokens against any).
   double worst, rms;
 };
 

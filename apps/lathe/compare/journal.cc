@@ -49,6 +49,7 @@ void Read(const Json& json, CompareState* state) {
   json.at("date").get_to(c.date);
   json.at("rounds").get_to(c.rounds);
   json.at("repeats").get_to(c.repeats);
+  json.at("settings").get_to(state->settings);
   json.at("vocab").get_to(state->vocab);
   json.at("turn").get_to(state->turn);
   json.at("next").get_to(state->next);
@@ -85,6 +86,7 @@ Status SaveJournal(const std::string& path, const CompareState& state) {
                   {"date", c.date},
                   {"rounds", c.rounds},
                   {"repeats", c.repeats},
+                  {"settings", state.settings},
                   {"vocab", state.vocab},
                   {"turn", state.turn},
                   {"next", state.next},

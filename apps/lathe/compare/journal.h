@@ -11,9 +11,10 @@ namespace lathe::cli {
 
 struct CompareState {
   Comparison comparison;
-  int vocab = 0;    // that prompts are drawn from
-  size_t turn = 0;  // the next contender's, counted through all rounds
-  size_t next = 0;  // its next case
+  std::string settings = {};  // all that must be the same to go on
+  int vocab = 0;              // that prompts are drawn from
+  size_t turn = 0;            // the next contender's, counted through all rounds
+  size_t next = 0;            // its next case
   bool begun() const { return !comparison.contenders.empty(); }
 };
 
