@@ -1,11 +1,15 @@
 // The helpers under apps/lathe/terminal: quantities, tables, the progress line, line reading.
 #include "terminal/terminal.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -235,6 +239,46 @@ TEST(LineReader, APressBeforeOrDuringTheWaitEndsIt) {
   EXPECT_EQ(line, "kept");
   close(ends[0]);
   close(ends[1]);
+}
+
+// What Ctrl-C does on a terminal, at every moment of a read: the kernel drops the line, then the press is
+// noted.
+TEST(LineReader, ALineThatIsDroppedWhileItIsReadIsNotWaitedFor) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  ASSERT_GE(master, 0);
+  ASSERT_EQ(grantpt(master), 0);
+  ASSERT_EQ(unlockpt(master), 0);
+  const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+  ASSERT_GE(terminal, 0);
+  termios settings{};
+  ASSERT_EQ(tcgetattr(terminal, &settings), 0);
+  settings.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  ASSERT_EQ(tcsetattr(terminal, TCSANOW, &settings), 0);
+  const int wake = eventfd(0, EFD_NONBLOCK);
+  constexpr int kPresses = 3000;
+  std::atomic<int> answered = 0;
+  std::thread typist([&] {
+    for (int i = 0; i < kPresses; ++i) {
+      WriteAll(master, "a line\n");
+      for (volatile int pause = 0; pause < i % 300 * 20;) pause = pause + 1;
+      tcflush(terminal, TCIFLUSH);
+      const uint64_t one = 1;
+      EXPECT_EQ(write(wake, &one, sizeof one), static_cast<ssize_t>(sizeof one));
+      while (answered.load() <= i) std::this_thread::yield();
+    }
+  });
+  LineReader reader(terminal, wake);
+  std::string line;
+  while (answered.load() < kPresses) {
+    const ReadOutcome outcome = reader.Next(&line);
+    if (outcome == ReadOutcome::kLine) continue;
+    EXPECT_EQ(outcome, ReadOutcome::kInterrupted);
+    uint64_t presses = 0;
+    EXPECT_EQ(read(wake, &presses, sizeof presses), static_cast<ssize_t>(sizeof presses));
+    ++answered;
+  }
+  typist.join();
+  for (const int fd : {wake, terminal, master}) close(fd);
 }
 
 TEST(CleanUpOnSignal, RemovesThisProcessesTemporariesAlone) {

@@ -23,6 +23,9 @@ class LineReader {
 
  private:
   int fd_, wake_fd_;
+  // The terminal opened once more, not to block: Ctrl-C has the kernel drop what was typed, which may come
+  // between seeing that there is something and reading it. -1: no terminal.
+  int own_fd_ = -1;
   bool restore_ = false;
   bool end_ = false;
   std::string buffer_;
