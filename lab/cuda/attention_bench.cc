@@ -149,7 +149,7 @@ struct Bench {
   // Probabilities, q and the output are rounded to the 16-bit type.
   static double LimitOf(const AttentionShape& shape) { return shape.f16 ? 1.5e-3 : 1e-2; }
 
-  void CheckDecode(const AttentionShape& shape, int window, int chunk_pages, uint64_t seed) {
+  void CheckDecode(const AttentionShape& shape, int window, int chunk_pages, bool wide, uint64_t seed) {
     Rng rng(seed);
     std::vector<int> lengths = {1, 2, 17, 63, 64, 65, 200, 1000, 1537};
     for (int i = 0; i < 4; ++i) lengths.push_back(1 + static_cast<int>(rng.Below(900)));
@@ -158,9 +158,8 @@ struct Bench {
     const Cache cache = MakeCache(shape, lengths, first_keys, &rng);
     const auto n = static_cast<int>(lengths.size());
     const std::vector<uint16_t> q = RandomQuery(n, shape, &rng);
-    DecodeSplit split{.columns = DecodeColumns(shape, lab.device().info().multiprocessors),
-                      .min_pages = 2,
-                      .chunk_pages = chunk_pages};
+    DecodeSplit split = DecodeSplitOf(shape, lab.device().info().multiprocessors, wide);
+    split.chunk_pages = chunk_pages;
     std::vector<DecodeRow> rows;
     std::vector<Seen> seen;
     for (int i = 0; i < n; ++i) {
@@ -200,13 +199,13 @@ struct Bench {
          ++run) {  // twice: the counters must come back to zero, and the bits be the same
       lab.FillBytes(out, 0xff);
       lab.FillBytes(partial, 0xff);
-      Lab::Must(LaunchDecode(lab.Get(DecodeKernel(shape)), shape, split, params, lab.stream(), false));
+      Lab::Must(LaunchDecode(lab.Get(DecodeKernel(shape, wide)), shape, split, params, lab.stream(), false));
       const std::vector<uint16_t> got = lab.Fetch<uint16_t>(out, q.size());
       if (run == 0) {
         first = got;
-        Report(StrFormat("decode d%d %d/%d%s%s window %d chunk %d (%d slots)", shape.head_dim, shape.n_heads,
-                         shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "", shape.f16 ? " f16" : "", window,
-                         chunk_pages, plan.n_slots),
+        Report(StrFormat("decode%s d%d %d/%d%s%s window %d chunk %d (%d slots)", wide ? " wide" : "",
+                         shape.head_dim, shape.n_heads, shape.n_kv_heads, shape.kv_fp8 ? " fp8" : "",
+                         shape.f16 ? " f16" : "", window, chunk_pages, plan.n_slots),
                Compare(cache, q, got, seen, k_scale, v_scale), LimitOf(shape));
       } else if (std::memcmp(first.data(), got.data(), got.size() * 2) != 0) {
         Report("decode: same bits in a second run", 1, 0);
@@ -299,7 +298,7 @@ struct Bench {
       for (const bool fp8 : {false, true}) {
         if (half && !shape.f16) continue;
         shape.kv_fp8 = fp8;
-        sources.push_back(DecodeKernel(shape));
+        for (const bool wide : {false, true}) sources.push_back(DecodeKernel(shape, wide));
         for (const int sm : {80, lab.sm()})
           sources.push_back(PromptKernel(shape, PromptTacticOf(shape, sm, 1)));
         if (fp8) sources.push_back(WidenKernel(shape));
@@ -310,9 +309,11 @@ struct Bench {
       for (const bool fp8 : {false, true}) {
         if (half && !shape.f16) continue;
         shape.kv_fp8 = fp8;
-        CheckDecode(shape, 0, 0, ++seed);
-        CheckDecode(shape, 150, fp8 ? 0 : 4, ++seed);
-        CheckDecode(shape, 0, 4, ++seed);
+        for (const bool wide : {false, true}) {
+          CheckDecode(shape, 0, 0, wide, ++seed);
+          CheckDecode(shape, 150, fp8 ? 0 : 4, wide, ++seed);
+          CheckDecode(shape, 0, 4, wide, ++seed);
+        }
         for (const bool wgmma : {false, true}) {
           if (wgmma && !PromptTacticOf(shape, lab.sm(), 1).wgmma) continue;
           CheckPrompt(shape, 0, wgmma, false, ++seed);
@@ -326,12 +327,11 @@ struct Bench {
   void TimeDecode(const DeviceBuffer& pool, bool fp8, Json* rows) {
     const AttentionShape shape{128, 32, 8, fp8};
     const int64_t pool_pages = pool.bytes() / shape.page_bytes();
-    const DecodeSplit split{.columns = DecodeColumns(shape, lab.device().info().multiprocessors),
-                            .min_pages = 2,
-                            .chunk_pages = 0};
+    const int multiprocessors = lab.device().info().multiprocessors;
     const DeviceBuffer query = lab.Allocate(256 * 4096 * 2), out = lab.Allocate(256 * 4096 * 2);
     lab.FillNormal(query, 1);
-    const DecodeBounds bounds = BoundDecode(shape, split, 256, 32768);
+    const DecodeBounds bounds =
+        BoundDecode(shape, DecodeSplitOf(shape, multiprocessors, false), 256, 32768);
     const DeviceBuffer partial = lab.Allocate(bounds.partial_out_floats * 4),
                        state = lab.Allocate(bounds.partial_state_floats * 4),
                        counters = lab.Allocate(bounds.counter_words * 4);
@@ -342,6 +342,8 @@ struct Bench {
     std::printf("\n");
     for (const int batch : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
       std::printf("%6d", batch);
+      const bool wide = batch <= MostWideRows(shape, multiprocessors);
+      const DecodeSplit split = DecodeSplitOf(shape, multiprocessors, wide);
       for (const int context : contexts) {
         const int per_row = (context + kPageSize - 1) / kPageSize;
         const int64_t used = int64_t{batch} * per_row;
@@ -362,7 +364,7 @@ struct Bench {
         PlanDecode(plan_rows, 0, split, &plan);
         const DeviceBuffer pages = lab.Put(table), pieces = lab.Put(plan.pieces),
                            columns = lab.Put(plan.column_first);
-        const Kernel& kernel = lab.Get(DecodeKernel(shape));
+        const Kernel& kernel = lab.Get(DecodeKernel(shape, wide));
         const double us = lab.Time([&](int i, bool overlap) {
           const DecodeParams params = {Pointer<void>(query),
                                        Pointer<void>(out),

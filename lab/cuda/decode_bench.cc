@@ -222,9 +222,8 @@ struct Bench {
                        sin = lab.Put(Normals(angles, 0, 0.7F, &rng)),
                        q_gain = lab.Put(Normals(static_cast<size_t>(shape.head_dim), 1, 0.2F, &rng)),
                        k_gain = lab.Put(Normals(static_cast<size_t>(shape.head_dim), 1, 0.2F, &rng));
-    const DecodeSplit split{.columns = DecodeColumns(shape, lab.device().info().multiprocessors),
-                            .min_pages = 2,
-                            .chunk_pages = chunk_pages};
+    DecodeSplit split = DecodeSplitOf(shape, lab.device().info().multiprocessors, true);
+    split.chunk_pages = chunk_pages;
     DecodePlan plan;
     PlanDecode(rows, window, split, &plan);
     const DecodeBounds bounds = BoundDecode(shape, split, n, 8192);
@@ -272,7 +271,7 @@ struct Bench {
       lab.Upload(kv, pool);
       for (const DeviceBuffer* buffer : {&q, &out, &partial}) lab.FillBytes(*buffer, 0xff);
       if (folded == 0) Lab::Must(LaunchRope(lab.Get(RopeKernel(rope)), rope, p.rope, lab.stream(), false));
-      Lab::Must(LaunchDecode(lab.Get(folded == 0 ? DecodeKernel(shape) : DecodeRopeKernel(shape, rope)),
+      Lab::Must(LaunchDecode(lab.Get(folded == 0 ? DecodeKernel(shape, true) : DecodeRopeKernel(shape, rope)),
                              shape, split, p, lab.stream(), false));
       outs[folded] = lab.Fetch<Bf16>(out, size);
       pools[folded] = lab.Fetch<uint8_t>(kv, pool.size());
@@ -307,7 +306,7 @@ struct Bench {
         cases.push_back(c);
         cases.back().shape.kv_fp8 = cases.back().rope.kv_fp8 = fp8;
         sources.push_back(RopeKernel(cases.back().rope));
-        sources.push_back(DecodeKernel(cases.back().shape));
+        sources.push_back(DecodeKernel(cases.back().shape, true));
         sources.push_back(DecodeRopeKernel(cases.back().shape, cases.back().rope));
       }
     lab.Prepare(sources);

@@ -8,9 +8,7 @@
 namespace lathe::cuda {
 namespace {
 
-constexpr int kDecodeThreads = 128;
-constexpr int kWarpsOfDecode = kDecodeThreads / 32;
-constexpr int kPagesWorthParts = 6;  // of a decoding row
+constexpr int kDecodeThreads = 128;  // of a block that reads one page at once
 constexpr int kMinPromptBlocks = 4;  // of 128 keys: below, merging costs more than it saves
 
 int CeilDiv(int a, int b) { return (a + b - 1) / b; }
@@ -26,21 +24,37 @@ PageRange PagesOf(int n_keys, int window) {
 
 bool Wide(const AttentionShape& shape) { return shape.group() > 8; }
 
-// Blocks of the decode kernel that one multiprocessor holds: by registers, which hold a tile of keys and one
-// of values beside the output.
+// Blocks of the narrow decode kernel that one multiprocessor holds: by registers, which hold a tile of keys and
+// one of values beside the output.
 int DecodeBlocksPerSm(const AttentionShape& shape) {
   const int floats = shape.head_dim * (Wide(shape) ? 2 : 1);
   if (floats > 128) return 2;
   return shape.kv_fp8 || floats <= 64 ? 4 : 3;
 }
 
-// With room for a row's heads that are made here, and the new key and value: LaunchDecode takes the same for
-// both kernels.
-int DecodeSharedBytes(const AttentionShape& shape) {
+// Pages that a block reads at once. A wide one has the warps of as many narrow blocks as an SM holds, but for
+// shapes of which that would spill registers.
+int PagesAtOnce(const AttentionShape& shape, bool wide) {
+  if (!wide) return 1;
+  const bool tight = shape.head_dim > 128 || shape.group() == 1 || (shape.kv_fp8 && shape.f16);
+  return DecodeBlocksPerSm(shape) - (tight ? 1 : 0);
+}
+
+int BlocksPerSm(const AttentionShape& shape, bool wide) {
+  return std::max(1, DecodeBlocksPerSm(shape) / PagesAtOnce(shape, wide));
+}
+
+int DecodeThreads(const AttentionShape& shape, bool wide) {
+  return kDecodeThreads * PagesAtOnce(shape, wide);
+}
+
+// With room for a row's heads that are made here, and the new key and value: LaunchDecode takes the same with
+// and without rotation.
+int DecodeSharedBytes(const AttentionShape& shape, bool wide) {
   const int columns = Wide(shape) ? 2 : 1;
   const int query = shape.head_dim * columns > 128 ? columns * shape.head_dim / 16 * 32 * 8 : 8;
   const int heads = shape.group() * (shape.head_dim * 2 + 16) + 2 * CeilDiv(shape.head_dim, 8) * 16;
-  return kWarpsOfDecode * shape.group() * (shape.head_dim + 2) * 4 + query + 32 + heads;
+  return DecodeThreads(shape, wide) / 32 * shape.group() * (shape.head_dim + 2) * 4 + query + 80 + heads;
 }
 
 std::string Suffix(const AttentionShape& shape) {
@@ -82,9 +96,8 @@ void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& 
     const PageRange pages = PagesOf(row.n_keys, window);
     total += pages.end - pages.first;
   }
-  // Merging parts takes as long as some pages do: short rows stay whole.
   const auto n_rows = static_cast<int64_t>(rows.size());
-  const int64_t wanted = total < kPagesWorthParts * n_rows ? n_rows : total / std::max(1, split.min_pages);
+  const int64_t wanted = total < split.worth_pages * n_rows ? n_rows : total / std::max(1, split.min_pages);
   const auto used = static_cast<int>(std::clamp<int64_t>(wanted, 1, split.columns));
   // Column c gets the pages [total * c / used, total * (c + 1) / used) of all rows, one after another.
   int column = 0;
@@ -131,16 +144,16 @@ void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& 
     plan->column_first[static_cast<size_t>(c)] = static_cast<int>(plan->pieces.size());
 }
 
-KernelSource DecodeKernel(const AttentionShape& shape) {
+KernelSource DecodeKernel(const AttentionShape& shape, bool wide) {
   KernelSource source;
   source.file = "attention_decode.cu";
-  source.entry = "attention_decode_" + Suffix(shape);
+  source.threads = DecodeThreads(shape, wide);
+  source.entry = "attention_decode_" + Suffix(shape) + (wide ? "_wide" : "");
   source.defines = ShapeDefines(shape);
   source.defines.push_back(StrFormat("KV_FP8=%d", shape.kv_fp8 ? 1 : 0));
-  source.defines.push_back(StrFormat("BLOCKS_PER_SM=%d", DecodeBlocksPerSm(shape)));
+  source.defines.push_back(StrFormat("BLOCKS_PER_SM=%d", BlocksPerSm(shape, wide)));
   source.defines.emplace_back("ROPE=0");
-  source.threads = kDecodeThreads;
-  source.dynamic_shared = DecodeSharedBytes(shape);
+  source.dynamic_shared = DecodeSharedBytes(shape, wide);
   return source;
 }
 
@@ -148,7 +161,7 @@ KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& ro
   LATHE_CHECK_EQ(rope.head_dim, shape.head_dim);
   LATHE_CHECK_EQ(rope.kv_fp8, shape.kv_fp8);
   LATHE_CHECK_EQ(rope.f16, shape.f16);
-  KernelSource source = DecodeKernel(shape);
+  KernelSource source = DecodeKernel(shape, true);
   source.entry += StrFormat("_rope%d%s%s%s", rope.rotary_dim, rope.qkv_f32 ? "_f32" : "",
                             rope.bias ? "_bias" : "", rope.qk_norm ? "_norm" : "");
   source.defines.back() = "ROPE=1";
@@ -159,12 +172,17 @@ KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& ro
   return source;
 }
 
-int MostRowsWithRope(const AttentionShape& shape, int multiprocessors) {
+int MostWideRows(const AttentionShape& shape, int multiprocessors) {
   return multiprocessors / shape.n_kv_heads;
 }
 
-int DecodeColumns(const AttentionShape& shape, int multiprocessors) {
-  return std::max(1, multiprocessors * DecodeBlocksPerSm(shape) / shape.n_kv_heads);
+DecodeSplit DecodeSplitOf(const AttentionShape& shape, int multiprocessors, bool wide) {
+  DecodeSplit split;
+  split.wide = wide;
+  split.columns = std::max(1, multiprocessors * BlocksPerSm(shape, wide) / shape.n_kv_heads);
+  split.min_pages *= PagesAtOnce(shape, wide);
+  split.worth_pages *= PagesAtOnce(shape, wide);
+  return split;
 }
 
 DecodeBounds BoundDecode(const AttentionShape& shape, const DecodeSplit& split, int max_rows, int max_keys) {
@@ -189,8 +207,8 @@ Status LaunchDecode(const Kernel& kernel, const AttentionShape& shape, const Dec
                     const DecodeParams& params, abi::Stream stream, bool overlap_previous) {
   const LaunchShape launch = {
       .grid = {static_cast<unsigned>(split.columns), static_cast<unsigned>(shape.n_kv_heads), 1},
-      .block = {kDecodeThreads, 1, 1},
-      .dynamic_shared = DecodeSharedBytes(shape),
+      .block = {static_cast<unsigned>(DecodeThreads(shape, split.wide)), 1, 1},
+      .dynamic_shared = DecodeSharedBytes(shape, split.wide),
       .cluster = {},
       .overlap_previous = overlap_previous};
   return LaunchWith(kernel, launch, stream, params);
@@ -392,7 +410,8 @@ std::vector<KernelSource> AttentionKernels(int sm) {
       if (f16 && !both) continue;
       for (const bool fp8 : {false, true}) {
         const AttentionShape shape{h.head_dim, h.n_heads, h.n_kv_heads, fp8, f16};
-        add(DecodeKernel(shape));
+        add(DecodeKernel(shape, false));
+        add(DecodeKernel(shape, true));
         add(DecodeRopeKernel(shape, {.head_dim = h.head_dim,
                                      .rotary_dim = h.head_dim == 80 ? 32 : h.head_dim,
                                      .qkv_f32 = h.head_dim != 64,

@@ -41,8 +41,10 @@ struct DecodeRow {
 // How rows are cut into pieces. Each column of the grid (one block a kv head) works its pieces off one after
 // another.
 struct DecodeSplit {
-  int columns = 0;    // of the grid, fixed for an engine: DecodeColumns
-  int min_pages = 2;  // a column gets no less, as far as there are more rows than that
+  int columns = 0;      // of the grid, fixed for an engine
+  int min_pages = 2;    // a column gets no less, as far as there are more rows than that
+  int worth_pages = 6;  // rows of fewer pages, on average, stay whole: merging takes as long as some pages do
+  bool wide = false;    // which kernel: DecodeKernel
   // 0: pages are spread evenly, so that where a row is cut depends on the batch. Else rows are cut every so
   // many pages, whatever stands beside them (deterministic mode).
   int chunk_pages = 0;
@@ -56,13 +58,18 @@ struct DecodePlan {
 // `window`: 0, or the last so many keys. Reuses the memory of *plan.
 void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& split, DecodePlan* plan);
 
-KernelSource DecodeKernel(const AttentionShape& shape);
-// The same with rotation and append (DecodeParams::rope) in it: `rope` of the same heads and KV type.
+// Blocks of four warps, several on a multiprocessor, each reading page after page; or `wide`: one block with as
+// many warps, which reads as many pages at once. That is the way for few rows, of which a page takes its time
+// whatever else is read: fewer rounds for a short row, fewer parts to merge of a long one.
+KernelSource DecodeKernel(const AttentionShape& shape, bool wide);
+// The wide one with rotation and append (DecodeParams::rope) in it: `rope` of the same heads and KV type.
 KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& rope);
-// Up to how many rows that is the faster way: every row's heads are made by each block that has a piece of
-// it, and a block that works off several pieces makes them in turn.
-int MostRowsWithRope(const AttentionShape& shape, int multiprocessors);
-int DecodeColumns(const AttentionShape& shape, int multiprocessors);
+// Up to how many rows go the wide way, which is a column a row at least. Rotation and append are faster in it,
+// too: every row's heads are made by each block that has a piece of it, and a block that works off several
+// pieces would make them in turn.
+int MostWideRows(const AttentionShape& shape, int multiprocessors);
+// Evenly over the chip.
+DecodeSplit DecodeSplitOf(const AttentionShape& shape, int multiprocessors, bool wide);
 
 // Upper bounds of a plan over `max_rows` rows of at most `max_keys` keys, from which buffers are allocated.
 struct DecodeBounds {
@@ -71,7 +78,7 @@ struct DecodeBounds {
 };
 DecodeBounds BoundDecode(const AttentionShape& shape, const DecodeSplit& split, int max_rows, int max_keys);
 
-// `params` point at a plan in device memory.
+// `params` point at a plan in device memory, made with the same `split`; `kernel` is as wide as that.
 Status LaunchDecode(const Kernel& kernel, const AttentionShape& shape, const DecodeSplit& split,
                     const DecodeParams& params, abi::Stream stream, bool overlap_previous);
 

@@ -114,6 +114,37 @@ TEST(DecodePlan, InDeterministicModeCutsDoNotDependOnTheBatch) {
   EXPECT_EQ(a, b);
 }
 
+// Few rows go in columns of one block a multiprocessor and kv head; cut where four rounds of pages cost less than merging.
+TEST(DecodePlan, FewRowsAreReadWide) {
+  constexpr int kMultiprocessors = 132;
+  ASSERT_EQ(MostWideRows(kLlama8B, kMultiprocessors), 16);
+  for (const bool fp8 : {false, true}) {
+    AttentionShape shape = kLlama8B;
+    shape.kv_fp8 = fp8;
+    const int at_once = fp8 ? 4 : 3;  // as many pages as registers hold
+    const DecodeSplit wide = DecodeSplitOf(shape, kMultiprocessors, true),
+                      narrow = DecodeSplitOf(shape, kMultiprocessors, false);
+    EXPECT_EQ(wide.columns, 16);
+    EXPECT_EQ(narrow.columns, kMultiprocessors * at_once / 8);
+    EXPECT_EQ(DecodeKernel(shape, true).threads, at_once * DecodeKernel(shape, false).threads);
+    DecodePlan plan;
+    const auto parts = [&](int n_pages) {
+      PlanDecode(std::vector<DecodeRow>{{0, 0, n_pages * kPageSize}}, 0, wide, &plan);
+      return plan.pieces.size();
+    };
+    EXPECT_EQ(parts(6 * at_once - 1), 1u);
+    EXPECT_EQ(parts(6 * at_once), 3u);
+    EXPECT_EQ(parts(128), 16u);
+    // Buffers that take a narrow plan take a wide one.
+    for (const int rows : {1, 3, 16}) {
+      const DecodeBounds a = BoundDecode(shape, wide, rows, 8192), b = BoundDecode(shape, narrow, rows, 8192);
+      EXPECT_LE(a.pieces, b.pieces);
+      EXPECT_LE(a.slots, b.slots);
+      EXPECT_LE(a.counters, b.counters);
+    }
+  }
+}
+
 TEST(DecodePlan, NoRowsNoPieces) {
   DecodePlan plan;
   PlanDecode({}, 0, {.columns = 5}, &plan);

@@ -37,14 +37,14 @@ Status DecodeStandIn::Put(const std::vector<T>& values, DeviceBuffer* out) {
 
 Status DecodeStandIn::Init(int rows, int context) {
   const int multiprocessors = device_.info().multiprocessors, per_row = (context + kPageSize - 1) / kPageSize;
-  const KernelSource rope = RopeKernel(rope_variant_), decode = DecodeKernel(shape_),
+  folds_ = rows <= MostWideRows(shape_, multiprocessors);
+  split_ = DecodeSplitOf(shape_, multiprocessors, folds_);
+  const KernelSource rope = RopeKernel(rope_variant_), decode = DecodeKernel(shape_, folds_),
                      both = DecodeRopeKernel(shape_, rope_variant_);
   LATHE_RETURN_IF_ERROR(measurer_->PrepareKernels({rope, decode, both}));
   LATHE_ASSIGN_OR_RETURN(rope_, measurer_->KernelOf(rope));
   LATHE_ASSIGN_OR_RETURN(decode_, measurer_->KernelOf(decode));
   LATHE_ASSIGN_OR_RETURN(decode_rope_, measurer_->KernelOf(both));
-  folds_ = rows <= MostRowsWithRope(shape_, multiprocessors);
-  split_ = {.columns = DecodeColumns(shape_, multiprocessors), .min_pages = 2, .chunk_pages = 0};
 
   std::vector<DecodeRow> plan_rows;
   std::vector<StepRow> step_rows;

@@ -213,7 +213,8 @@ Expected<std::vector<KernelSource>> KernelsOf(const Plan& plan, const GemmChip& 
         kernels.Add(RopeKernel(RopeVariantOf(plan, op)));
         break;
       case PlanOpKind::kAttention:
-        kernels.Add(DecodeKernel(shape));
+        kernels.Add(DecodeKernel(shape, false));
+        kernels.Add(DecodeKernel(shape, true));
         if (CanFoldRope(plan, op)) kernels.Add(DecodeRopeKernel(shape, RopeVariantOf(plan, *(&op - 1))));
         kernels.Add(PromptKernel(shape, PromptTacticOf(shape, chip.sm, chip.multiprocessors)));
         if (shape.kv_fp8) kernels.Add(WidenKernel(shape));

@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kOtherVariables[] = {
     "LATHE_CONFIG", "LATHE_ISA",     "LATHE_PROFILE",      "LATHE_TRACE_STARTUP", "LATHE_DUMP_IR",
     "LATHE_SHARED", "LATHE_FAULT",   "LATHE_STEP_TIMEOUT", "LATHE_CUDA_SYNC",     "LATHE_CUDA_MEMORY",
-    "LATHE_NVRTC",  "LATHE_LIBCUDA", "LATHE_CUBLASLT"};
+    "LATHE_NVRTC",  "LATHE_LIBCUDA", "LATHE_CUBLASLT",     "LATHE_RUN_AHEAD"};
 
 std::string Replace(std::string text, char from, char to) {
   std::replace(text.begin(), text.end(), from, to);

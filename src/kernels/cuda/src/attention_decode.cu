@@ -1,6 +1,7 @@
 // One new token a sequence against its paged keys and values.
 //
-// A block of four warps walks the pages of its pieces; of each page a warp takes 16 keys, straight from global memory
+// A block is one to four groups of four warps (DecodeKernel in attention.h), which walk the pages of its pieces in turn;
+// of each page a warp takes 16 keys, straight from global memory
 // into registers in the order that mma.m16n8k16 wants: both products have the keys' side (K, or V transposed) as the
 // 16-row operand and the query heads that share it as the 8 columns, so nothing is padded for a group of 4 or 8, and
 // nothing passes through shared memory. While a product runs, the next page's half is already under way.
@@ -22,7 +23,8 @@ constexpr int kGroup = GROUP;
 constexpr int kColumns = (GROUP + 7) / 8;  // tiles of 8 query heads
 constexpr int kSteps = kDim / 16;
 constexpr int kRowBytes = kDim * (KV_FP8 ? 1 : 2);
-constexpr int kWarps = 4;
+constexpr int kWarps = LATHE_THREADS / 32;
+constexpr int kGroups = kWarps / 4;  // pages that a block reads at once
 constexpr float kNever = -1e30f;  // score of a key that is not visible, and the maximum of none
 
 // A row of K is spread over 4 lanes, one of V over 8, in 16-byte pieces and one smaller piece for what remains.
@@ -232,12 +234,12 @@ struct Walk {
   int g, t;
 
   LATHE_DEVICE const char* Page(int id) const { return base + id * page_bytes; }
-  // Asks for pages that are read after the first to come to L2, keys and values of the head at once: while the kernel
-  // before still runs they have time to.
+  // Asks for pages that are read after the first ones to come to L2, keys and values of the head at once: while the
+  // kernel before still runs they have time to.
   LATHE_DEVICE void Prefetch(int n_pages) const {
 #if __CUDA_ARCH__ >= 900
-    constexpr int kMost = 8;
-    const int page = 1 + static_cast<int>(threadIdx.x);
+    constexpr int kMost = kGroups + 7;
+    const int page = kGroups + static_cast<int>(threadIdx.x);
     if (page < min(n_pages, kMost))
       BulkFetch(Page(pages[page]), 2 * kPageSize * kRowBytes);
 #endif
@@ -298,17 +300,17 @@ struct Walk {
   }
 };
 
-// The first page of a piece is under way when this is called.
-LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Query& query, const char* fresh, Lines& lines,
+// The pages `group`, `group` + kGroups, ... of a piece; the first is under way when this is called.
+LATHE_DEVICE void WalkPages(const Walk& walk, int group, int n_pages, float scale, const Query& query, const char* fresh, Lines& lines,
                             State* state) {
-  int id, next = n_pages > 1 ? walk.pages[1] : 0;
-  for (int page = 0; page < n_pages; ++page) {
+  int id, next = group + kGroups < n_pages ? walk.pages[group + kGroups] : 0;
+  for (int page = group; page < n_pages; page += kGroups) {
     id = next;
-    if (page + 2 < n_pages) next = walk.pages[page + 2];
+    if (page + 2 * kGroups < n_pages) next = walk.pages[page + 2 * kGroups];
     if (ROPE && (page + 1) * kPageSize > walk.there) walk.TakeFresh(page, fresh, &lines);
     float s[kColumns][4];
     Scores(lines.k, query, s);
-    if (page + 1 < n_pages) walk.Keys(id, page + 1, &lines);
+    if (page + kGroups < n_pages) walk.Keys(id, page + kGroups, &lines);
     uint32_t p[kColumns][2];
     const bool inside = walk.Inside(page);
 #pragma unroll
@@ -321,7 +323,7 @@ LATHE_DEVICE void WalkPages(const Walk& walk, int n_pages, float scale, const Qu
       state->Softmax(c, s[c], p[c]);
     }
     Accumulate(lines.v, p, state);
-    if (page + 1 < n_pages) walk.Values(id, page + 1, &lines);
+    if (page + kGroups < n_pages) walk.Values(id, page + kGroups, &lines);
   }
 }
 
@@ -329,6 +331,7 @@ struct Shared {
   float out[kWarps][kGroup][kDim];
   float state[kWarps][kGroup][2];
   uint2 query[kQueryShared ? kColumns * kSteps * 32 : 1];
+  DecodePiece piece;  // what is needed behind the walk, which needs the registers
   int last;
 #if ROPE
   alignas(16) char heads[kGroup][kQueryPitch];  // q, as attention reads it
@@ -382,6 +385,11 @@ LATHE_DEVICE void Deposit(const State& state, Shared* shared, int g, int t) {
         *reinterpret_cast<float2*>(&shared->out[warp][head][ValueElement(j, g)]) =
             make_float2(state.out[c][j][i], state.out[c][j][i + 2]);
     }
+}
+
+// Bytes before the query heads of this kv head, in q and in the output.
+LATHE_DEVICE int64_t Row(const DecodeParams& p, const DecodePiece& piece, int kv_head) {
+  return (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
 }
 
 LATHE_DEVICE float Weight(float max, float largest) { return max == kNever ? 0.0f : Exp2(max - largest); }
@@ -466,8 +474,10 @@ LATHE_DEVICE void MergeParts(const DecodeParams& p, const DecodePiece& piece, in
   }
 }
 
-LATHE_DEVICE void Finish(const DecodeParams& p, const DecodePiece& piece, int kv_head, char* out, Shared* shared) {
+LATHE_DEVICE void Finish(const DecodeParams& p, int kv_head, Shared* shared) {
   __syncthreads();
+  const DecodePiece piece = shared->piece;
+  char* out = static_cast<char*>(p.out) + Row(p, piece, kv_head);
   const bool whole = piece.slot < 0;
   const int64_t at = (static_cast<int64_t>(piece.slot) * p.n_kv_heads + kv_head) * kGroup;
   for (int i = threadIdx.x; i < kGroup * kDim / 2; i += blockDim.x) {
@@ -516,12 +526,13 @@ LATHE_DEVICE void Finish(const DecodeParams& p, const DecodePiece& piece, int kv
 LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(const DecodeParams p) {
   extern __shared__ __align__(16) char shared_bytes[];
   Shared* shared = reinterpret_cast<Shared*>(shared_bytes);
-  const int kv_head = blockIdx.y, g = Lane() / 4, t = Lane() % 4;
+  const int kv_head = blockIdx.y, g = Lane() / 4, t = Lane() % 4, group = kGroups == 1 ? 0 : Warp() / 4;
   const int first = p.column_first[blockIdx.x], end = p.column_first[blockIdx.x + 1];
   bool waited = false;
   DependencyLaunch();
   for (int i = first; i < end; ++i) {
     const DecodePiece piece = p.pieces[i];
+    if (threadIdx.x == 0) shared->piece = piece;
     const int before = piece.first_page * kPageSize;
     const Walk walk = {static_cast<const char*>(p.kv) + kv_head * (2 * kPageSize * kRowBytes),
                        static_cast<int64_t>(p.n_kv_heads) * 2 * kPageSize * kRowBytes,
@@ -529,17 +540,19 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
                        piece.first_key - before,
                        piece.n_keys - before,
                        piece.n_keys - before - ROPE,
-                       Warp() * 16,
+                       (kGroups == 1 ? Warp() : Warp() % 4) * 16,
                        g,
                        t};
     Lines lines;
-    const int id = walk.pages[0];
+    const bool some = kGroups == 1 || group < piece.n_pages;
+    const int id = some ? walk.pages[group] : 0;
     walk.Prefetch(piece.n_pages);
-    const int64_t row = (static_cast<int64_t>(piece.row) * p.n_kv_heads + kv_head) * kGroup * kDim * 2;
 #if ROPE
     const int last = walk.pages[piece.n_pages - 1];
-    walk.Keys(id, 0, &lines);
-    walk.Values(id, 0, &lines);
+    if (some) {
+      walk.Keys(id, group, &lines);
+      walk.Values(id, group, &lines);
+    }
     if (!waited) DependencyWait();
     waited = true;
     const bool has_last = walk.there < piece.n_pages * kPageSize;
@@ -548,25 +561,27 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS_PER_SM) LATHE_ENTRY(co
     const char *heads = shared->heads[0], *fresh = shared->fresh[0];
 #else
     // This step's key, the last one, is not there yet.
-    if (!waited && before + kPageSize >= piece.n_keys) {
+    if (!waited && before + (group + 1) * kPageSize >= piece.n_keys) {
       DependencyWait();
       waited = true;
     }
-    walk.Keys(id, 0, &lines);
-    walk.Values(id, 0, &lines);
+    if (some) {
+      walk.Keys(id, group, &lines);
+      walk.Values(id, group, &lines);
+    }
     if (!waited) {
       DependencyWait();
       waited = true;
     }
-    const char *heads = static_cast<const char*>(p.q) + row, *fresh = nullptr;
+    const char *heads = static_cast<const char*>(p.q) + Row(p, piece, kv_head), *fresh = nullptr;
 #endif
     Query query;
     query.Load(heads, g, t, shared->query);
     State state;
     state.Clear();
-    WalkPages(walk, piece.n_pages, p.scale, query, fresh, lines, &state);
+    WalkPages(walk, group, piece.n_pages, p.scale, query, fresh, lines, &state);
     Deposit(state, shared, g, t);
-    Finish(p, piece, kv_head, static_cast<char*>(p.out) + row, shared);
+    Finish(p, kv_head, shared);
   }
   // A kernel that does not wait would let the next one start before the one before it has ended. One of its blocks does
   // for that; the others without work make room for the next kernel's.

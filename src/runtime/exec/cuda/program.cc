@@ -83,7 +83,8 @@ Status Program::BindAll(const KernelSet& kernels, const ProgramOptions& options)
       LATHE_ASSIGN_OR_RETURN(rope_table_, kernels.Get(RopeTableKernel(plan_->rotary_dim)));
     }
     if (op.kind == PlanOpKind::kAttention && decode_.function == nullptr) {
-      LATHE_ASSIGN_OR_RETURN(decode_, kernels.Get(DecodeKernel(caps_.shape)));
+      LATHE_ASSIGN_OR_RETURN(decode_, kernels.Get(DecodeKernel(caps_.shape, false)));
+      LATHE_ASSIGN_OR_RETURN(decode_wide_, kernels.Get(DecodeKernel(caps_.shape, true)));
       LATHE_ASSIGN_OR_RETURN(prompt_, kernels.Get(PromptKernel(caps_.shape, caps_.prompt)));
       if (caps_.shape.kv_fp8) {
         LATHE_ASSIGN_OR_RETURN(widen_, kernels.Get(WidenKernel(caps_.shape)));
@@ -173,7 +174,7 @@ void Program::FoldOps(bool deterministic) {
       if (gemm.prologue != GemmPrologue::kPlain) ops_[i].folded_rows = gemm.max_m;
     // Deterministic steps have no decoding rows.
     if (next.kind != PlanOpKind::kAttention || deterministic || !CanFoldRope(*plan_, next)) continue;
-    ops_[i].folded_rows = MostRowsWithRope(caps_.shape, chip_.multiprocessors);
+    ops_[i].folded_rows = caps_.wide_rows;
     ops_[i + 1].decode.rope = ops_[i].rope;
   }
 }
@@ -438,8 +439,10 @@ Status Program::LaunchAttention(const BoundOp& op, bool folds_rope, const StepIn
     params.column_first =
         Pointer<int>(memory_.upload + static_cast<uint64_t>(l.columns_at + window * l.columns_stride));
     params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
-    LATHE_RETURN_IF_ERROR(
-        LaunchDecode(folds_rope ? op.kernel : decode_, caps_.shape, caps_.split, params, stream, *overlap));
+    LATHE_CHECK(attention.wide || !folds_rope);
+    const Kernel& kernel = folds_rope ? op.kernel : attention.wide ? decode_wide_ : decode_;
+    LATHE_RETURN_IF_ERROR(LaunchDecode(kernel, caps_.shape, attention.wide ? caps_.wide_split : caps_.split,
+                                       params, stream, *overlap));
     *overlap = !serial;
   }
   for (size_t round = 0; round < attention.rounds.size(); ++round)

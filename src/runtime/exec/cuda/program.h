@@ -140,7 +140,7 @@ class Program {
   // By index, ops that read selected rows, as they are where logit rows are all rows: bound to what is
   // selected from.
   std::map<size_t, BoundOp> direct_;
-  Kernel rope_table_, decode_, prompt_, widen_, sample_;
+  Kernel rope_table_, decode_, decode_wide_, prompt_, widen_, sample_;
   SampleTactic sample_tactic_;
   float attention_factor_ = 1;
   int64_t logits_stride_ = 0;

@@ -31,7 +31,9 @@ StepCaps CapsOf(const Plan& plan, const CudaSizes& sizes, const CudaExecutorOpti
   caps.max_logit_rows = caps.max_slices = sizes.max_sequences;
   caps.max_positions = sizes.max_positions;
   caps.shape = AttentionShapeOf(plan);
-  caps.split = {.columns = DecodeColumns(caps.shape, chip.multiprocessors), .min_pages = 2, .chunk_pages = 0};
+  caps.split = DecodeSplitOf(caps.shape, chip.multiprocessors, false);
+  caps.wide_split = DecodeSplitOf(caps.shape, chip.multiprocessors, true);
+  caps.wide_rows = MostWideRows(caps.shape, chip.multiprocessors);
   caps.prompt = PromptTacticOf(caps.shape, chip.sm, chip.multiprocessors);
   // The kernel for single rows sums in another order than the one for many: a token that is computed again as
   // part of a prompt would differ in its last bits.

@@ -78,11 +78,12 @@ void StepFiller::Reserve(Part* part) const {
 }
 
 StepLayout StepFiller::BucketLayout(int bucket) const {
+  const DecodeSplit& split = IsWide(static_cast<size_t>(bucket)) ? caps_.wide_split : caps_.split;
   return LayOutStep(
       {.rows = bucket,
        .logit_rows = bucket,
-       .decode_pieces = BoundDecode(caps_.shape, caps_.split, bucket, caps_.max_positions).pieces,
-       .decode_columns = caps_.split.columns,
+       .decode_pieces = BoundDecode(caps_.shape, split, bucket, caps_.max_positions).pieces,
+       .decode_columns = split.columns,
        .decode_plans = static_cast<int>(caps_.windows.size()),
        .prompt_tiles = 0,
        .prompt_plans = 0});
@@ -175,8 +176,10 @@ void StepFiller::SortSlices(Part* part) const {
 void StepFiller::PlanAttention(int bucket, Part* part, StepInput::Attention* out) const {
   const size_t windows = caps_.windows.size();
   out->decodes = bucket > 0 || !part->decode_rows.empty();
+  out->wide = IsWide(bucket > 0 ? static_cast<size_t>(bucket) : part->decode_rows.size());
   for (size_t w = 0; w < windows && out->decodes; ++w)
-    PlanDecode(part->decode_rows, caps_.windows[w], caps_.split, &part->decode_plans[w]);
+    PlanDecode(part->decode_rows, caps_.windows[w], out->wide ? caps_.wide_split : caps_.split,
+               &part->decode_plans[w]);
   const size_t rounds = part->round_first.size() - 1;
   out->rounds.resize(rounds);
   out->tiles.resize(rounds * windows);

@@ -21,7 +21,8 @@ struct StepCaps {
   int max_slices = 0;     // sequences of a step
   int max_positions = 0;  // of a sequence
   AttentionShape shape;
-  DecodeSplit split;
+  DecodeSplit split, wide_split;
+  int wide_rows = 0;  // steps of so many decoding rows, padding counted, go by wide_split
   PromptTactic prompt;
   std::vector<int> windows = {};  // distinct ones of the model, ascending
   bool prompt_only = false;       // slices of one row are computed as prompts, too (deterministic mode)
@@ -49,6 +50,7 @@ struct StepInput {
   };
   struct Attention {
     bool decodes = false;       // some slice goes the way of decoding rows
+    bool wide = false;          // which are few: caps.wide_split
     int64_t pages_at = 0;       // page tables
     int first_decode_plan = 0;  // of the layout's
     int first_prompt_plan = 0;
@@ -100,6 +102,8 @@ class StepFiller {
   bool Decodes(const SeqSlice& slice) const { return slice.n_rows == 1 && !caps_.prompt_only; }
   void Reserve(Part* part) const;
   void SortSlices(Part* part) const;
+  // Of a step, or of a bucket, of so many decoding rows.
+  bool IsWide(size_t rows) const { return rows <= static_cast<size_t>(caps_.wide_rows); }
   void PlanAttention(int bucket, Part* part, StepInput::Attention* out) const;
   StepLayout EagerLayout(const Step& step, StepInput* input) const;
   void WriteRows(const Step& step, std::byte* buffer, StepInput* input);
