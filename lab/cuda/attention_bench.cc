@@ -330,8 +330,7 @@ struct Bench {
     const int multiprocessors = lab.device().info().multiprocessors;
     const DeviceBuffer query = lab.Allocate(256 * 4096 * 2), out = lab.Allocate(256 * 4096 * 2);
     lab.FillNormal(query, 1);
-    const DecodeBounds bounds =
-        BoundDecode(shape, DecodeSplitOf(shape, multiprocessors, false), 256, 32768);
+    const DecodeBounds bounds = BoundDecode(shape, DecodeSplitOf(shape, multiprocessors, false), 256, 32768);
     const DeviceBuffer partial = lab.Allocate(bounds.partial_out_floats * 4),
                        state = lab.Allocate(bounds.partial_state_floats * 4),
                        counters = lab.Allocate(bounds.counter_words * 4);

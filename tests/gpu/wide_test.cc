@@ -11,10 +11,10 @@ namespace {
 struct Case {
   const char* name;
   DType weights, keys;
-  // Bounds of the errors of logprobs. One H200 gave, over 48 and over 490 of them, roots of the mean square of
-  // 0.019 and 0.017, 0.140 and 0.161, 0.350 and 0.390: half as much again may be. The largest of so many, up to
-  // 4.6 of those, may be six. A wrong row of keys or of anything else gives 4 (the likeliest of 2,000 tokens
-  // against any).
+  // Bounds of the errors of logprobs. One H200 gave, over 48 and over 490 of them, roots of the mean square
+  // of 0.019 and 0.017, 0.140 and 0.161, 0.350 and 0.390: half as much again may be. The largest of so many,
+  // up to 4.6 of those, may be six. A wrong row of keys or of anything else gives 4 (the likeliest of 2,000
+  // tokens against any).
   double worst, rms;
 };
 

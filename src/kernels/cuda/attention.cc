@@ -24,8 +24,8 @@ PageRange PagesOf(int n_keys, int window) {
 
 bool Wide(const AttentionShape& shape) { return shape.group() > 8; }
 
-// Blocks of the narrow decode kernel that one multiprocessor holds: by registers, which hold a tile of keys and
-// one of values beside the output.
+// Blocks of the narrow decode kernel that one multiprocessor holds: by registers, which hold a tile of keys
+// and one of values beside the output.
 int DecodeBlocksPerSm(const AttentionShape& shape) {
   const int floats = shape.head_dim * (Wide(shape) ? 2 : 1);
   if (floats > 128) return 2;

@@ -58,15 +58,15 @@ struct DecodePlan {
 // `window`: 0, or the last so many keys. Reuses the memory of *plan.
 void PlanDecode(std::span<const DecodeRow> rows, int window, const DecodeSplit& split, DecodePlan* plan);
 
-// Blocks of four warps, several on a multiprocessor, each reading page after page; or `wide`: one block with as
-// many warps, which reads as many pages at once. That is the way for few rows, of which a page takes its time
-// whatever else is read: fewer rounds for a short row, fewer parts to merge of a long one.
+// Blocks of four warps, several on a multiprocessor, each reading page after page; or `wide`: one block with
+// as many warps, which reads as many pages at once. That is the way for few rows, of which a page takes its
+// time whatever else is read: fewer rounds for a short row, fewer parts to merge of a long one.
 KernelSource DecodeKernel(const AttentionShape& shape, bool wide);
 // The wide one with rotation and append (DecodeParams::rope) in it: `rope` of the same heads and KV type.
 KernelSource DecodeRopeKernel(const AttentionShape& shape, const RopeVariant& rope);
-// Up to how many rows go the wide way, which is a column a row at least. Rotation and append are faster in it,
-// too: every row's heads are made by each block that has a piece of it, and a block that works off several
-// pieces would make them in turn.
+// Up to how many rows go the wide way, which is a column a row at least. Rotation and append are faster in
+// it, too: every row's heads are made by each block that has a piece of it, and a block that works off
+// several pieces would make them in turn.
 int MostWideRows(const AttentionShape& shape, int multiprocessors);
 // Evenly over the chip.
 DecodeSplit DecodeSplitOf(const AttentionShape& shape, int multiprocessors, bool wide);

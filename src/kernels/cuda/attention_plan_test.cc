@@ -114,7 +114,8 @@ TEST(DecodePlan, InDeterministicModeCutsDoNotDependOnTheBatch) {
   EXPECT_EQ(a, b);
 }
 
-// Few rows go in columns of one block a multiprocessor and kv head; cut where four rounds of pages cost less than merging.
+// Few rows go in columns of one block a multiprocessor and kv head; cut where four rounds of pages cost less
+// than merging.
 TEST(DecodePlan, FewRowsAreReadWide) {
   constexpr int kMultiprocessors = 132;
   ASSERT_EQ(MostWideRows(kLlama8B, kMultiprocessors), 16);

@@ -107,11 +107,14 @@ struct Producer {
 #endif
     );
   }
+  // Of `rows` rows, those that this warp copies.
+  LATHE_DEVICE static int Mine(int rows) { return (rows + COPIERS - 1 - (static_cast<int>(Warp()) - WARPS)) / COPIERS; }
+  // Every copying warp before its own copies, so that no byte arrives before it is expected. (That would be allowed, and one
+  // for all is as fast.)
   LATHE_DEVICE void Expect(int slot, int group, int chunk) const {
 #if __CUDA_ARCH__ >= 900
-    // Copies of other warps may complete before this: the barrier's count of bytes may be below zero for a while.
-    const int rows = Rows(group) + (kResident ? 0 : args.m);
-    if (Warp() == WARPS && Lane() == 0) BarrierExpect(shared.full + slot * 8, rows * Bytes(chunk));
+    const int rows = Mine(Rows(group)) + (kResident ? 0 : Mine(args.m));
+    if (Lane() == 0) BarrierExpect(shared.full + slot * 8, rows * Bytes(chunk));
     __syncwarp();
 #endif
   }
@@ -283,7 +286,7 @@ LATHE_KERNEL void __launch_bounds__(LATHE_THREADS, BLOCKS) LATHE_ENTRY(const __g
   shared.scales = shared.sums + WARPS * kSumsPerWarp;
   if (threadIdx.x == 0) {
     for (int i = 0; i < STAGES; ++i) {
-      BarrierInit(shared.full + i * 8, kCopyArrivals == 1 ? 1 : kCopyArrivals * COPIERS);
+      BarrierInit(shared.full + i * 8, kCopyArrivals * COPIERS);
       BarrierInit(shared.empty + i * 8, WARPS);
     }
     BarrierInitFence();

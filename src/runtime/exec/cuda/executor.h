@@ -30,8 +30,8 @@ struct CudaExecutorOptions {
   RopeSource rope = {};
   bool deterministic = false;
   bool graphs = true;
-  bool run_ahead = true;   // StepExecutor::runs_ahead
-  int load_threads = 0;    // that read weights; 0: up to 8
+  bool run_ahead = true;  // StepExecutor::runs_ahead
+  int load_threads = 0;   // that read weights; 0: up to 8
   // Bytes of weights uploaded; called by loading threads, one at a time.
   std::function<void(uint64_t done, uint64_t total)> progress = {};
 };

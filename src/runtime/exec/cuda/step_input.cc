@@ -79,14 +79,13 @@ void StepFiller::Reserve(Part* part) const {
 
 StepLayout StepFiller::BucketLayout(int bucket) const {
   const DecodeSplit& split = IsWide(static_cast<size_t>(bucket)) ? caps_.wide_split : caps_.split;
-  return LayOutStep(
-      {.rows = bucket,
-       .logit_rows = bucket,
-       .decode_pieces = BoundDecode(caps_.shape, split, bucket, caps_.max_positions).pieces,
-       .decode_columns = split.columns,
-       .decode_plans = static_cast<int>(caps_.windows.size()),
-       .prompt_tiles = 0,
-       .prompt_plans = 0});
+  return LayOutStep({.rows = bucket,
+                     .logit_rows = bucket,
+                     .decode_pieces = BoundDecode(caps_.shape, split, bucket, caps_.max_positions).pieces,
+                     .decode_columns = split.columns,
+                     .decode_plans = static_cast<int>(caps_.windows.size()),
+                     .prompt_tiles = 0,
+                     .prompt_plans = 0});
 }
 
 Status StepFiller::Fill(const Step& step, int bucket, std::byte* buffer, StepInput* input) {
