@@ -27,6 +27,7 @@ class FakeDriver {
     size_t memory = size_t{1} << 30;
     int shared_per_block = 232448;
     int compute_mode = 0;
+    int multiprocessors = 132;
   };
   struct Launch {
     std::string kernel;
@@ -115,7 +116,7 @@ inline int FakeDriver::AttributeOf(const Device& device, int attribute) {
   switch (attribute) {
     case abi::kComputeCapabilityMajor: return device.major;
     case abi::kComputeCapabilityMinor: return device.minor;
-    case abi::kMultiprocessorCount: return 132;
+    case abi::kMultiprocessorCount: return device.multiprocessors;
     case abi::kL2CacheSize: return 60 << 20;
     case abi::kMaxSharedPerBlockOptin: return device.shared_per_block;
     case abi::kClockRateKhz: return 1'980'000;

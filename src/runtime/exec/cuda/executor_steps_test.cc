@@ -162,6 +162,43 @@ TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {
   }
 }
 
+// Up to a row a multiprocessor and key head, padding of a bucket counted, decoding rows are read by the wide kernel;
+// beside prompts and behind selected rows as well.
+TEST_F(ExecutorTest, FewDecodingRowsAreReadWide) {
+  FakeDriver& fake = FakeDriver::Get();
+  fake.devices[0].multiprocessors = 8;  // of two key heads: four rows
+  for (const bool graph : {false, true}) {
+    Open({.kv_fp8 = true, .window = 100, .selects = true}, graph);
+    for (const int rows : {1, 3, 4, 5, 6}) {
+      SCOPED_TRACE(rows);
+      std::vector<Sequence> sequences;
+      for (int i = 0; i < rows; ++i) {
+        sequences.push_back(NewSequence(400));
+        AddSlice(&sequences.back(), 60 + 50 * i, false);
+      }
+      ASSERT_TRUE(Run().ok());
+      NewStep();
+      fake.launches.clear();
+      for (Sequence& sequence : sequences) AddSlice(&sequence, 1, true);
+      RunAndCompare(0.2);
+      // Two rows decode beside a prompt, and the last of them and the prompt alone give logits.
+      for (size_t i = 0; i < 2 && i < sequences.size(); ++i) AddSlice(&sequences[i], 1, i + 1 == sequences.size());
+      Sequence prompt = NewSequence(40);
+      AddSlice(&prompt, 40, true);
+      RunAndCompare(0.2);
+      std::multiset<unsigned> blocks[2];  // threads of them, by whether the name says wide
+      for (const auto& launch : fake.launches)
+        if (launch.kernel.starts_with("attention_decode"))
+          blocks[launch.kernel.find("_wide") != std::string::npos].insert(launch.config.block_x);
+      EXPECT_EQ(blocks[0].empty(), rows <= 4);
+      for (const unsigned threads : blocks[0]) EXPECT_EQ(threads, 128u);
+      EXPECT_FALSE(blocks[1].empty());
+      for (const unsigned threads : blocks[1]) EXPECT_EQ(threads, 512u);
+    }
+    executor_.reset();
+  }
+}
+
 TEST_F(ExecutorTest, DeterministicModeHasOneTacticForEachMatmul) {
   Open({});
   executor_.reset();
