@@ -162,8 +162,8 @@ TEST_F(ExecutorTest, FewRowsLeaveSmallKernelsToTheirReaders) {
   }
 }
 
-// Up to a row a multiprocessor and key head, padding of a bucket counted, decoding rows are read by the wide kernel;
-// beside prompts and behind selected rows as well.
+// Up to a row a multiprocessor and key head, padding of a bucket counted, decoding rows are read by the wide
+// kernel; beside prompts and behind selected rows as well.
 TEST_F(ExecutorTest, FewDecodingRowsAreReadWide) {
   FakeDriver& fake = FakeDriver::Get();
   fake.devices[0].multiprocessors = 8;  // of two key heads: four rows
@@ -182,7 +182,8 @@ TEST_F(ExecutorTest, FewDecodingRowsAreReadWide) {
       for (Sequence& sequence : sequences) AddSlice(&sequence, 1, true);
       RunAndCompare(0.2);
       // Two rows decode beside a prompt, and the last of them and the prompt alone give logits.
-      for (size_t i = 0; i < 2 && i < sequences.size(); ++i) AddSlice(&sequences[i], 1, i + 1 == sequences.size());
+      for (size_t i = 0; i < 2 && i < sequences.size(); ++i)
+        AddSlice(&sequences[i], 1, i + 1 == sequences.size());
       Sequence prompt = NewSequence(40);
       AddSlice(&prompt, 40, true);
       RunAndCompare(0.2);
