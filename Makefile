@@ -10,7 +10,7 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 # the folder of the build, so that ccache has the library but once for the program, the tests and the Python package.
 CMAKE_ARGS ?= -DLATHE_UNITY=ON -DCMAKE_POSITION_INDEPENDENT_CODE=ON -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON
 export CCACHE_BASEDIR := $(CURDIR)
-# What runs again under a sanitizer: in `make test` the folders where it has most to find, within a few minutes of
+# What runs again under a sanitizer: in `make test` and `make test-threads` the folders where it has most to find, within a few minutes of
 # compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
 ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|hub|package|fuzz)
@@ -23,7 +23,7 @@ PACKAGE := build/package-venv
 # NVIDIA's run-time compiler from PyPI: it needs no GPU.
 KERNELS := build/kernels-venv
 
-.PHONY: help demo serve test test-clients test-deploy test-kernels test-load test-load-asan test-load-tsan build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
+.PHONY: help demo serve test test-threads test-clients test-deploy test-kernels test-load test-load-asan test-load-tsan build app asan-short tsan-short asan tsan format tidy fuzz bench install clean
 
 help:  ## this table
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,10 +44,13 @@ build:  ## build everything, tests included: build/release
 	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
 	@cmake --build build/release -j$(JOBS)
 
-test: build asan-short tsan-short  ## every test: unit, golden, layers, style, docs, short fuzzing, asan and tsan
+test: build asan-short  ## every test: unit, golden, layers, style, docs, short fuzzing, asan (test-threads: tsan)
 	@mkdir -p build/check
-	@printf 'subdirs("%s")\n' $(foreach d,release asan tsan,"$(CURDIR)/build/$(d)") > build/check/CTestTestfile.cmake
+	@printf 'subdirs("%s")\n' $(foreach d,release asan,"$(CURDIR)/build/$(d)") > build/check/CTestTestfile.cmake
 	@ctest --test-dir build/check -j$(JOBS) --output-on-failure --no-tests=error
+
+test-threads: tsan-short  ## what has threads, under the thread sanitizer; `make tsan` for more of it
+	@ctest --test-dir build/tsan -j$(JOBS) --output-on-failure --no-tests=error
 
 define configure_sanitizer  # folder, tests
 	@tools/bootstrap.sh test

@@ -169,15 +169,15 @@ TEST_F(ExecutorTest, FewDecodingRowsAreReadWide) {
   fake.devices[0].multiprocessors = 8;  // of two key heads: four rows
   for (const bool graph : {false, true}) {
     Open({.kv_fp8 = true, .window = 100, .selects = true}, graph);
-    for (const int rows : {1, 3, 4, 5, 6}) {
+    for (const int rows : {1, 4, 5}) {
       SCOPED_TRACE(rows);
       std::vector<Sequence> sequences;
       for (int i = 0; i < rows; ++i) {
-        sequences.push_back(NewSequence(400));
-        AddSlice(&sequences.back(), 60 + 50 * i, false);
+        sequences.push_back(NewSequence(200));
+        AddSlice(&sequences.back(), 60 + 25 * i, false);
+        ASSERT_TRUE(Run().ok()) << i;
+        NewStep();
       }
-      ASSERT_TRUE(Run().ok());
-      NewStep();
       fake.launches.clear();
       for (Sequence& sequence : sequences) AddSlice(&sequence, 1, true);
       RunAndCompare(0.2);
