@@ -37,5 +37,11 @@ forbid() {  # pattern, reason
 forbid '\b(TODO|FIXME|XXX)\b|[Nn]ot (yet )?implemented' "finish it or leave it out"
 forbid '(^|[^A-Za-z0-9_])/(work|opt/(peer|brief))/' "paths of one developer's machine"
 forbid '^\s*#\s*if 0\b' "dead code"
+
+# Variables of the environment that something reads: `lathe serve` refuses those that it does not know.
+read -ra variables <<< "$(printf '%s\n' "${sources[@]}" | grep -vE '(_test\.cc|/testing/|test_data\.h)' | xargs grep -ohE 'getenv\("LATHE_[A-Z_]+"' | grep -oE 'LATHE_[A-Z_]+' | sort -u | tr '\n' ' ')"
+for variable in "${variables[@]}"; do
+  grep -q "\"$variable\"" src/serve/server/config.cc || fault "src/serve/server/config.cc does not know the variable $variable, so lathe serve would refuse it"
+done
 [ "$failed" -eq 0 ] && echo "style: ${#sources[@]} sources and ${#texts[@]} texts are in order"
 exit "$failed"
