@@ -10,8 +10,9 @@ SECONDS_EACH := $(if $(filter command line environment,$(origin SECONDS)),$(SECO
 # the folder of the build, so that ccache has the library but once for the program, the tests and the Python package.
 CMAKE_ARGS ?= -DLATHE_UNITY=ON -DCMAKE_POSITION_INDEPENDENT_CODE=ON -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON
 export CCACHE_BASEDIR := $(CURDIR)
-# What runs again under a sanitizer: in `make test` and `make test-threads` the folders where it has most to find, within a few minutes of
-# compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes or threads.
+# What runs again under a sanitizer: in `make test` and `make test-threads` the folders where it has most to find, within
+# a few minutes of compiling (parsers by their fuzz targets); in `make asan` and `make tsan` all that have foreign bytes
+# or threads.
 ASAN_SHORT := ^(formats|plan|kernels_cpu|runtime_(kv|sched|engine)|serve_(http|server)|fuzz)
 ASAN_FULL := ^(base|platform|text|formats|model|ir|plan|compiler|kernels|runtime|serve|hub|package|fuzz)
 TSAN_SHORT := ^(platform|comm|runtime_engine|serve_(http|server))
@@ -44,7 +45,7 @@ build:  ## build everything, tests included: build/release
 	@cmake --preset release $(CMAKE_ARGS) --log-level=NOTICE
 	@cmake --build build/release -j$(JOBS)
 
-test: build asan-short  ## every test: unit, golden, layers, style, docs, short fuzzing, asan (test-threads: tsan)
+test: build asan-short  ## unit, golden, layers, style, docs, short fuzzing, asan; CI runs test-threads and test-clients as well
 	@mkdir -p build/check
 	@printf 'subdirs("%s")\n' $(foreach d,release asan,"$(CURDIR)/build/$(d)") > build/check/CTestTestfile.cmake
 	@ctest --test-dir build/check -j$(JOBS) --output-on-failure --no-tests=error

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Style of the tracked files: clang-format, length, and words that may not stay in a repository. Runs as a test.
+# Style of the tracked files: clang-format, length, words that may not stay in a repository, and variables of the
+# environment. Runs as a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0

@@ -1,10 +1,10 @@
 // One new token a sequence against its paged keys and values.
 //
-// A block is one to four groups of four warps (DecodeKernel in attention.h), which walk the pages of its pieces in turn;
-// of each page a warp takes 16 keys, straight from global memory
-// into registers in the order that mma.m16n8k16 wants: both products have the keys' side (K, or V transposed) as the
-// 16-row operand and the query heads that share it as the 8 columns, so nothing is padded for a group of 4 or 8, and
-// nothing passes through shared memory. While a product runs, the next page's half is already under way.
+// A block is one to four groups of four warps (DecodeKernel in attention.h), which walk the pages of its pieces in turn.
+// Of each page a warp takes 16 keys, straight from global memory into registers in the order that mma.m16n8k16 wants:
+// both products have the keys' side (K, or V transposed) as the 16-row operand and the query heads that share it as the
+// 8 columns, so nothing is padded for a group of 4 or 8, and nothing passes through shared memory. While a product runs,
+// the next page's half is already under way.
 //
 // With ROPE it also does rope_append.cu's work, bit for bit: every block makes the query heads of its piece, and the block
 // that has the last page makes the new key and value, appends them to the page and takes them from shared memory itself.
@@ -301,8 +301,8 @@ struct Walk {
 };
 
 // The pages `group`, `group` + kGroups, ... of a piece; the first is under way when this is called.
-LATHE_DEVICE void WalkPages(const Walk& walk, int group, int n_pages, float scale, const Query& query, const char* fresh, Lines& lines,
-                            State* state) {
+LATHE_DEVICE void WalkPages(const Walk& walk, int group, int n_pages, float scale, const Query& query,
+                            const char* fresh, Lines& lines, State* state) {
   int id, next = group + kGroups < n_pages ? walk.pages[group + kGroups] : 0;
   for (int page = group; page < n_pages; page += kGroups) {
     id = next;

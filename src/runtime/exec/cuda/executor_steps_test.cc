@@ -83,9 +83,6 @@ TEST_F(ExecutorTest, AStepBegunBehindAnotherTakesItsTokens) {
        {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
     SCOPED_TRACE(::testing::Message() << "graphs " << graphs << ", greedy " << greedy);
     Open({}, graphs);
-    executor_.reset();
-    options_.run_ahead = true;
-    ASSERT_TRUE(TryOpen().ok()) << status_.message();
     ASSERT_TRUE(executor_->runs_ahead());
     std::vector<Sequence> all = {NewSequence(40), NewSequence(63), NewSequence(21)};
     for (Sequence& seq : all) AddSlice(&seq, static_cast<int>(seq.tokens.size()) - 1, false);

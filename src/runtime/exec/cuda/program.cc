@@ -441,8 +441,8 @@ Status Program::LaunchAttention(const BoundOp& op, bool folds_rope, const StepIn
     params.pages = Pointer<int>(memory_.upload + static_cast<uint64_t>(attention.pages_at));
     LATHE_CHECK(attention.wide || !folds_rope);
     const Kernel& kernel = folds_rope ? op.kernel : attention.wide ? decode_wide_ : decode_;
-    LATHE_RETURN_IF_ERROR(LaunchDecode(kernel, caps_.shape, attention.wide ? caps_.wide_split : caps_.split,
-                                       params, stream, *overlap));
+    LATHE_RETURN_IF_ERROR(
+        LaunchDecode(kernel, caps_.shape, caps_.decode_split(attention.wide), params, stream, *overlap));
     *overlap = !serial;
   }
   for (size_t round = 0; round < attention.rounds.size(); ++round)

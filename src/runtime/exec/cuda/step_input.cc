@@ -78,7 +78,7 @@ void StepFiller::Reserve(Part* part) const {
 }
 
 StepLayout StepFiller::BucketLayout(int bucket) const {
-  const DecodeSplit& split = IsWide(static_cast<size_t>(bucket)) ? caps_.wide_split : caps_.split;
+  const DecodeSplit& split = caps_.decode_split(caps_.is_wide(static_cast<size_t>(bucket)));
   return LayOutStep({.rows = bucket,
                      .logit_rows = bucket,
                      .decode_pieces = BoundDecode(caps_.shape, split, bucket, caps_.max_positions).pieces,
@@ -175,10 +175,9 @@ void StepFiller::SortSlices(Part* part) const {
 void StepFiller::PlanAttention(int bucket, Part* part, StepInput::Attention* out) const {
   const size_t windows = caps_.windows.size();
   out->decodes = bucket > 0 || !part->decode_rows.empty();
-  out->wide = IsWide(bucket > 0 ? static_cast<size_t>(bucket) : part->decode_rows.size());
+  out->wide = caps_.is_wide(bucket > 0 ? static_cast<size_t>(bucket) : part->decode_rows.size());
   for (size_t w = 0; w < windows && out->decodes; ++w)
-    PlanDecode(part->decode_rows, caps_.windows[w], out->wide ? caps_.wide_split : caps_.split,
-               &part->decode_plans[w]);
+    PlanDecode(part->decode_rows, caps_.windows[w], caps_.decode_split(out->wide), &part->decode_plans[w]);
   const size_t rounds = part->round_first.size() - 1;
   out->rounds.resize(rounds);
   out->tiles.resize(rounds * windows);

@@ -21,8 +21,9 @@ struct StepCaps {
   int max_slices = 0;     // sequences of a step
   int max_positions = 0;  // of a sequence
   AttentionShape shape;
+  // How decoding rows are cut. What bounds `split` bounds wide_split, too: it has no more columns.
   DecodeSplit split, wide_split;
-  int wide_rows = 0;  // steps of so many decoding rows, padding counted, go by wide_split
+  int wide_rows = 0;  // up to so many decoding rows in a step, padding counted, go by wide_split
   PromptTactic prompt;
   std::vector<int> windows = {};  // distinct ones of the model, ascending
   bool prompt_only = false;       // slices of one row are computed as prompts, too (deterministic mode)
@@ -32,6 +33,8 @@ struct StepCaps {
   int rope_tables = 1;   // 1 + those for dynamic bases
   int dynamic_from = 0;  // as RopeSource
 
+  bool is_wide(size_t decode_rows) const { return decode_rows <= static_cast<size_t>(wide_rows); }
+  const DecodeSplit& decode_split(bool wide) const { return wide ? wide_split : split; }
   int max_pages() const { return (max_positions + kPageSize - 1) / kPageSize; }
 };
 
@@ -50,7 +53,7 @@ struct StepInput {
   };
   struct Attention {
     bool decodes = false;       // some slice goes the way of decoding rows
-    bool wide = false;          // which are few: caps.wide_split
+    bool wide = false;          // StepCaps::is_wide
     int64_t pages_at = 0;       // page tables
     int first_decode_plan = 0;  // of the layout's
     int first_prompt_plan = 0;
@@ -102,8 +105,6 @@ class StepFiller {
   bool Decodes(const SeqSlice& slice) const { return slice.n_rows == 1 && !caps_.prompt_only; }
   void Reserve(Part* part) const;
   void SortSlices(Part* part) const;
-  // Of a step, or of a bucket, of so many decoding rows.
-  bool IsWide(size_t rows) const { return rows <= static_cast<size_t>(caps_.wide_rows); }
   void PlanAttention(int bucket, Part* part, StepInput::Attention* out) const;
   StepLayout EagerLayout(const Step& step, StepInput* input) const;
   void WriteRows(const Step& step, std::byte* buffer, StepInput* input);
